@@ -1,0 +1,1 @@
+"""The ``robustseg`` command: one module a subcommand, parser and hand-over."""

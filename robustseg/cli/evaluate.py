@@ -1,0 +1,181 @@
+"""``robustseg evaluate``: mIoU on clean images and under 16 corruptions x 5 severities."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robustseg.cli.options import (
+    CHECKPOINTS,
+    Data,
+    add_cells,
+    add_checkpoints,
+    add_data,
+    add_general,
+    add_run,
+    check_at_least,
+    chosen_cells,
+    console_of,
+    data_of,
+    given_checkpoints,
+    shard_of,
+)
+from robustseg.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from robustseg.engine.evaluate import Plan
+    from robustseg.engine.pictures import ComputedCells, StoredCells
+    from robustseg.results import Cell
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "evaluate", help="evaluate networks on clean and corrupted images", description=__doc__
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help="names, patterns such as 'segformer_*', or all",
+    )
+    add_data(parser)
+    parser.add_argument(
+        "--root-c",
+        type=Path,
+        metavar="DIR",
+        help="read corrupted images from this set (default: corrupt on the fly)",
+    )
+    add_cells(parser)
+    add_checkpoints(parser)
+    parser.add_argument("--clean-only", action="store_true", help="leave all corruptions out")
+    parser.add_argument(
+        "--inference",
+        choices=("slide", "whole"),
+        default="slide",
+        help="sliding window, or the whole image at once (default: slide)",
+    )
+    parser.add_argument("--window", type=int, default=1024, help="side in pixels (default: 1024)")
+    parser.add_argument("--stride", type=int, default=768, help="step in pixels (default: 768)")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="results (default: ./runs)"
+    )
+    add_run(parser, workers=2)
+    parser.add_argument(
+        "--shard", type=shard_of, default=(1, 1), metavar="I/N", help="do the I-th of N parts"
+    )
+    add_general(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute the cells that are missing and print the rows so far."""
+    from robustseg.models.zoo import select_models
+
+    check_at_least("--workers", args.workers, 0)
+    check_at_least("--window", args.window, 64)
+    check_at_least("--stride", args.stride, 1)
+    if args.stride > args.window:
+        raise SettingError(f"--stride {args.stride} is above --window {args.window}: gaps are left")
+    models = select_models(args.models)
+    corruptions, severities = chosen_cells(args)
+    given = given_checkpoints(args.checkpoint, models)
+    data = data_of(args)
+
+    from robustseg.models.checkpoints import find_checkpoint
+
+    paths = {name: find_checkpoint(name, given, CHECKPOINTS) for name in models}
+    return _evaluate(args, data, paths, corruptions, severities)
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    data: Data,
+    paths: dict[str, Path],
+    corruptions: Sequence[str],
+    severities: Sequence[int],
+) -> int:
+    from robustseg.engine.device import pick_device
+    from robustseg.engine.evaluate import (
+        Evaluation,
+        all_cells,
+        load_models,
+        make_plan,
+        make_protocol,
+    )
+    from robustseg.engine.inference import Inference
+    from robustseg.models.checkpoints import read_checkpoint
+    from robustseg.results import ResultStore
+
+    console = console_of(args)
+    device = pick_device(args.device)
+    checkpoints = {name: read_checkpoint(path) for name, path in paths.items()}
+    part, parts = args.shard
+    cells = all_cells([] if args.clean_only else corruptions, severities)[part - 1 :: parts]
+    inference = Inference(args.inference, args.window, args.stride)
+    pictures = _pictures(args, data, cells)
+    name = data.root.resolve().name
+    protocol = make_protocol(
+        name, data.split, data.frames, data.limited, inference, args.seed, pictures.source
+    )
+    store = ResultStore(args.runs)
+    plan = make_plan(store, protocol, checkpoints, cells)
+    for note in plan.notes:
+        console.say(f"not used: {note}")
+    for model, path in paths.items():
+        console.say(f"{model}: weights from {path}")
+    console.say(_announcement(plan, data, str(device), args.runs / protocol.slug))
+    if args.dry_run:
+        return 0
+    loaded = load_models(checkpoints, plan, device)
+    Evaluation(data.frames, pictures, inference, store, args.workers).run(plan, loaded, console)
+    _print_table(args.runs, protocol.slug)
+    return 0
+
+
+def _announcement(plan: Plan, data: Data, device: str, folder: Path) -> str:
+    return (
+        f"{len(data.frames)} images of {data.root}; {plan.missing} cells to do, "
+        f"{plan.finished} finished; on {device}; results in {folder}"
+    )
+
+
+def _pictures(
+    args: argparse.Namespace, data: Data, cells: Sequence[Cell]
+) -> ComputedCells | StoredCells:
+    """Choose where corrupted images come from, and see that all of them are there."""
+    from robustseg.corruptions.writer import stored_seed
+    from robustseg.engine.evaluate import missing_files
+    from robustseg.engine.pictures import ComputedCells, DecodedSamples, StoredCells
+
+    decoded = DecodedSamples()
+    if args.root_c is None:
+        return ComputedCells(args.seed, decoded)
+    seed = stored_seed(args.root_c)
+    if seed is not None and seed != args.seed:
+        raise SettingError(f"{args.root_c} was made with seed {seed}: give --seed {seed}")
+    stored = StoredCells(data.root, args.root_c, decoded)
+    missing = missing_files(data.frames, stored, cells)
+    if missing:
+        raise DataError(
+            f"{args.root_c} lacks {len(missing)} images, such as {missing[0]}: run 'robustseg "
+            f"generate-c --root {data.root} --root-c {args.root_c}', or leave --root-c out"
+        )
+    return stored
+
+
+def _print_table(runs: Path, slug: str) -> None:
+    import shutil
+
+    from robustseg.reports.render import to_text
+    from robustseg.reports.table import build_table
+    from robustseg.results import load_results
+
+    results = [r for r in load_results(runs)[0] if r.protocol.slug == slug]
+    print(to_text(build_table(results), shutil.get_terminal_size().columns), end="")

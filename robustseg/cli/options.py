@@ -1,0 +1,180 @@
+"""Options that mean the same in every subcommand, and turning them into objects."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robustseg.corruptions.severity import CORRUPTIONS, GROUPS, SEVERITIES, check_severity
+from robustseg.errors import SettingError
+from robustseg.names import select
+from robustseg.progress import Console
+
+if TYPE_CHECKING:
+    from robustseg.datasets.sample import Frame
+
+__all__ = [
+    "add_cells",
+    "add_checkpoints",
+    "add_data",
+    "add_general",
+    "add_run",
+    "chosen_cells",
+    "console_of",
+    "data_of",
+    "given_checkpoints",
+    "shard_of",
+]
+
+CHECKPOINTS = Path("checkpoints")
+
+
+def add_general(parser: argparse.ArgumentParser) -> None:
+    """Add ``-v`` and ``-q``."""
+    parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks of errors")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def add_data(parser: argparse.ArgumentParser, split: str = "val") -> None:
+    """Add ``--root``, ``--split`` and ``--limit``."""
+    parser.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="Cityscapes folder (default: $CITYSCAPES_DATASET, then ./cityscapes)",
+    )
+    parser.add_argument("--split", default=split, help=f"split to use (default: {split})")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="use the first N images only, for a quick look"
+    )
+
+
+def add_cells(parser: argparse.ArgumentParser) -> None:
+    """Add ``--corruptions`` and ``--severities``."""
+    parser.add_argument(
+        "--corruptions",
+        nargs="+",
+        default=["all"],
+        metavar="NAME",
+        help="names, patterns, or groups: blur noise digital weather (default: all)",
+    )
+    parser.add_argument(
+        "--severities",
+        nargs="+",
+        type=int,
+        default=list(SEVERITIES),
+        metavar="N",
+        help="severities from 1 to 5 (default: all)",
+    )
+
+
+def add_run(parser: argparse.ArgumentParser, workers: int) -> None:
+    """Add ``--seed``, ``--workers`` and ``--dry-run``."""
+    parser.add_argument("--seed", type=int, default=0, help="seed of the corruptions (default: 0)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=workers,
+        metavar="N",
+        help=f"how many images are made at once (default: {workers})",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+
+
+def add_checkpoints(parser: argparse.ArgumentParser) -> None:
+    """Add ``--checkpoint``, ``--device``."""
+    parser.add_argument(
+        "--checkpoint",
+        nargs="+",
+        default=[],
+        metavar="NAME=PATH",
+        help="weights of a model (default: ./checkpoints/NAME.*)",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)"
+    )
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as the options chose it."""
+
+    root: Path
+    split: str
+    frames: list[Frame]
+    limited: bool
+
+
+def data_of(args: argparse.Namespace) -> Data:
+    """Find the data set and list its frames.
+
+    Raises:
+        DataError: There is no such data set.
+    """
+    from robustseg.datasets.cityscapes import find_root, list_frames
+
+    root = find_root(args.root, os.environ, Path.cwd())
+    everything = list_frames(root, args.split)
+    frames = list_frames(root, args.split, args.limit)
+    return Data(root, args.split, frames, len(frames) < len(everything))
+
+
+def chosen_cells(args: argparse.Namespace) -> tuple[list[str], list[int]]:
+    """Resolve ``--corruptions`` and ``--severities``.
+
+    Raises:
+        NameLookupError: A corruption or group is unknown.
+        SettingError: A severity is not 1-5.
+    """
+    for severity in args.severities:
+        check_severity(severity)
+    names = select(args.corruptions, CORRUPTIONS, "corruption", GROUPS)
+    return [c for c in CORRUPTIONS if c in names], sorted(set(args.severities))
+
+
+def given_checkpoints(pairs: Sequence[str], models: Sequence[str]) -> dict[str, Path]:
+    """Parse ``name=path`` pairs.
+
+    Raises:
+        SettingError: A pair has no ``=``, or names a model that is not asked for.
+    """
+    given = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not equals or not path:
+            raise SettingError(f"--checkpoint {pair!r} is not of the form NAME=PATH")
+        if name not in models:
+            raise SettingError(f"--checkpoint {pair}: {name} is not among the models asked for")
+        given[name] = Path(path)
+    return given
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Parse ``--shard i/n``, a part of the work, 1-based.
+
+    Raises:
+        argparse.ArgumentTypeError: It is not of that form.
+    """
+    first, slash, second = text.partition("/")
+    if not (slash and first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form i/n with 1 <= i <= n")
+    return int(first), int(second)
+
+
+def console_of(args: argparse.Namespace) -> Console:
+    """Make the console for messages and progress."""
+    return Console(quiet=args.quiet)
+
+
+def check_at_least(name: str, value: int | None, least: int) -> None:
+    """Refuse a number that is too small.
+
+    Raises:
+        SettingError: It is.
+    """
+    if value is not None and value < least:
+        raise SettingError(f"{name} must be at least {least}, found {value}")

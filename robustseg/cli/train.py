@@ -1,0 +1,75 @@
+"""``robustseg train``: train a network, by default as its paper does."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from robustseg.cli.options import add_data, add_general, check_at_least, console_of, data_of
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("train", help="train a network", description=__doc__)
+    parser.add_argument(
+        "--model", required=True, metavar="NAME", help="see 'robustseg list models'"
+    )
+    add_data(parser, split="train")
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="segformer, dlv3p, quick, or a .toml file (default: the network's own)",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change entries of the recipe, such as iterations=1000 crop=[512,512]",
+    )
+    parser.add_argument(
+        "--init", type=Path, metavar="PATH", help="start from this checkpoint of the same network"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("checkpoints"),
+        metavar="DIR",
+        help="where NAME.safetensors goes (default: ./checkpoints, where evaluate looks)",
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda ... (default: a GPU if any)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and crops (default: 0)")
+    parser.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="processes that make crops (default: 2)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the recipe, and stop")
+    add_general(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and print the checkpoint's path."""
+    from robustseg.engine.recipes import default_recipe, load_recipe
+    from robustseg.models.zoo import get_spec
+
+    get_spec(args.model)
+    check_at_least("--workers", args.workers, 0)
+    recipe = load_recipe(args.recipe or default_recipe(args.model), args.overrides)
+    data = data_of(args)
+    console = console_of(args)
+    console.say(f"{args.model}: {len(data.frames)} images of {data.root}, {data.split}")
+    if args.dry_run:
+        print(recipe.to_json())
+        return 0
+
+    from robustseg.engine.device import pick_device
+    from robustseg.engine.train import Paths, new_model, train
+
+    paths = Paths.below(args.output, args.model)
+    model = new_model(args.model, recipe, args.seed, args.init).to(pick_device(args.device))
+    train(args.model, model, data.frames, recipe, args.seed, paths, args.workers, console)
+    print(paths.weights)
+    return 0

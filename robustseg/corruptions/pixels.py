@@ -1,0 +1,44 @@
+"""Between bytes and intensities, in the way that the definition of the corruptions needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from robustseg.datasets.sample import ImageArray
+
+__all__ = ["FloatArray", "quantise", "to_unit"]
+
+FloatArray = npt.NDArray[np.float64]
+"""float64 intensities, 0-1 unless said otherwise."""
+
+
+def to_unit(image: ImageArray) -> FloatArray:
+    """Scale bytes to intensities.
+
+    Args:
+        image: uint8, any shape, 0-255.
+
+    Returns:
+        float64 of the same shape, 0-1.
+    """
+    return image / 255.0
+
+
+def quantise(values: npt.NDArray[np.floating[Any]]) -> ImageArray:
+    """Turn intensities back into bytes: clip to 0-1, times 255, cut off the fraction.
+
+    The definition truncates instead of rounding, so images darken by half a level on average;
+    rounding would be another benchmark.
+
+    Args:
+        values: float32 or float64, any shape; the arithmetic stays in its type.
+
+    Returns:
+        uint8 of the same shape, 0-255.
+    """
+    clipped: npt.NDArray[np.floating[Any]] = np.clip(values, 0, 1)
+    clipped *= 255
+    return clipped.astype(np.uint8)

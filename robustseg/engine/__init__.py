@@ -1,0 +1,1 @@
+"""Running networks: inference, evaluation, training, profiling."""

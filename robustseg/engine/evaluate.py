@@ -1,0 +1,233 @@
+"""Evaluation of networks on clean and corrupted images, cell by cell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from robustseg.corruptions.severity import CORRUPTIONS, DEFINITION, SEVERITIES
+from robustseg.datasets.cityscapes import fingerprint
+from robustseg.datasets.labels import NUM_CLASSES
+from robustseg.datasets.sample import Frame
+from robustseg.engine.inference import Inference, count_pairs, predict_logits
+from robustseg.engine.pictures import ComputedCells, StoredCells, ahead
+from robustseg.models.base import SegmentationModel
+from robustseg.models.checkpoints import Checkpoint, load_model
+from robustseg.models.zoo import get_spec
+from robustseg.progress import Console, Task
+from robustseg.results import CLEAN, Cell, CellResult, ModelInfo, Protocol, ResultStore
+
+__all__ = [
+    "Evaluation",
+    "Plan",
+    "all_cells",
+    "library_versions",
+    "load_models",
+    "make_plan",
+    "make_protocol",
+    "missing_files",
+]
+
+VERSIONED = ("robustseg", "torch", "timm", "numpy", "scipy", "opencv-python", "pillow")
+"""Distributions whose version can change a number."""
+
+
+def all_cells(
+    corruptions: Sequence[str] = CORRUPTIONS, severities: Sequence[int] = SEVERITIES
+) -> list[Cell]:
+    """List clean and every corruption at every severity, in the order of work."""
+    return [Cell(CLEAN, 0), *[Cell(c, s) for c in corruptions for s in severities]]
+
+
+def make_protocol(
+    data: str,
+    split: str,
+    frames: Sequence[Frame],
+    limited: bool,
+    inference: Inference,
+    seed: int,
+    source: str,
+) -> Protocol:
+    """Gather the settings that identify a result."""
+    slide = inference.mode == "slide"
+    return Protocol(
+        data=data,
+        split=split,
+        images=len(frames),
+        limited=limited,
+        fingerprint=fingerprint(frames),
+        inference=inference.mode,
+        window=inference.window if slide else 0,
+        stride=inference.stride if slide else 0,
+        precision="fp32",
+        seed=seed,
+        definition=DEFINITION,
+        source=source,
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done: for each cell the results that are missing, with empty matrices.
+
+    Attributes:
+        todo: Cell to the models that lack it.
+        finished: How many (model, cell) pairs are there already.
+        notes: Lines about files that were set aside.
+    """
+
+    todo: dict[Cell, list[CellResult]]
+    finished: int
+    notes: list[str]
+
+    @property
+    def missing(self) -> int:
+        """How many (model, cell) pairs are to be computed."""
+        return sum(len(results) for results in self.todo.values())
+
+
+def make_plan(
+    store: ResultStore,
+    protocol: Protocol,
+    checkpoints: dict[str, Checkpoint],
+    cells: Sequence[Cell],
+) -> Plan:
+    """Compare what is wanted with the result files that exist.
+
+    Args:
+        store: Where results are kept.
+        protocol: The settings.
+        checkpoints: Model name to weights.
+        cells: The cells wanted of each model.
+    """
+    versions = library_versions()
+    todo: dict[Cell, list[CellResult]] = {}
+    finished, notes = 0, []
+    for cell in cells:
+        for name, checkpoint in checkpoints.items():
+            wanted = CellResult(protocol, _describe(name, checkpoint), cell, _no_counts(), versions)
+            found, note = store.usable(wanted)
+            if note:
+                notes.append(note)
+            if found:
+                finished += 1
+            else:
+                todo.setdefault(cell, []).append(wanted)
+    return Plan(todo, finished, notes)
+
+
+def library_versions() -> dict[str, str]:
+    """Give the installed versions of the libraries that can change a number."""
+    return {name: _version(name) for name in VERSIONED}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:  # OpenCV has distributions of other names
+        return "not installed"
+
+
+def _no_counts() -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    return np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
+
+
+def _describe(name: str, checkpoint: Checkpoint) -> ModelInfo:
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    count = sum(v.numel() for k, v in checkpoint.state.items() if not k.endswith(buffers))
+    return ModelInfo(name, get_spec(name).label, checkpoint.sha256, str(checkpoint.path), count)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that stays the same from cell to cell.
+
+    Attributes:
+        frames: The images.
+        pictures: Where a frame's look in a cell comes from.
+        inference: Window and stride.
+        store: Where results go.
+        workers: Threads that make images ahead of the networks.
+    """
+
+    frames: Sequence[Frame]
+    pictures: ComputedCells | StoredCells
+    inference: Inference
+    store: ResultStore
+    workers: int = 1
+
+    def run(self, plan: Plan, models: dict[str, SegmentationModel], console: Console) -> None:
+        """Compute the missing cells and write each (model, cell) when it is whole.
+
+        Each corrupted image is made once and shown to all models that lack the cell.
+
+        Args:
+            plan: From ``make_plan``.
+            models: Name to network, in evaluation mode on the device to use.
+            console: For progress.
+
+        Raises:
+            DataError: An image or label cannot be read; finished cells are kept.
+        """
+        passes = plan.missing * len(self.frames)
+        with (
+            console.task("evaluating", passes) as task,
+            torch.backends.cudnn.flags(allow_tf32=False),
+        ):
+            for cell, wanted in plan.todo.items():
+                self._run_cell(cell, wanted, models, task)
+
+    def _run_cell(
+        self,
+        cell: Cell,
+        wanted: list[CellResult],
+        models: dict[str, SegmentationModel],
+        task: Task,
+    ) -> None:
+        started = time.monotonic()
+        names = [result.model.name for result in wanted]
+        totals = dict.fromkeys(names, torch.zeros(()))
+        for sample in ahead(self.pictures, self.frames, cell, self.workers):
+            for name in names:
+                logits = predict_logits(models[name], sample.image, self.inference)
+                counts = count_pairs(sample.label, logits.argmax(0), NUM_CLASSES)
+                totals[name] = counts + totals[name].to(counts)
+                task.advance(note=str(cell))
+        for result in wanted:
+            name = result.model.name
+            provenance: dict[str, str | float] = {
+                "device": str(next(models[name].parameters()).device),
+                "seconds": round(time.monotonic() - started, 2),
+            }
+            confusion = totals[name].cpu().numpy()
+            self.store.write(replace(result, confusion=confusion, provenance=provenance))
+
+
+def load_models(
+    checkpoints: dict[str, Checkpoint], plan: Plan, device: torch.device
+) -> dict[str, SegmentationModel]:
+    """Load the networks that still have work, onto the device.
+
+    Raises:
+        CheckpointError: A checkpoint does not fit its network.
+    """
+    needed = {result.model.name for results in plan.todo.values() for result in results}
+    return {
+        name: load_model(name, checkpoint, NUM_CLASSES).to(device)
+        for name, checkpoint in checkpoints.items()
+        if name in needed
+    }
+
+
+def missing_files(
+    frames: Sequence[Frame], stored: StoredCells, cells: Sequence[Cell]
+) -> list[Path]:
+    """List the files that a stored set lacks for some cells."""
+    paths = (stored.path(f, c) for c in cells if c.severity for f in frames)
+    return [p for p in paths if not p.is_file()]

@@ -1,0 +1,344 @@
+"""Training on one device: the loop, its log, its state and the checkpoint it ends in."""
+
+from __future__ import annotations
+
+import csv
+import math
+import pickle
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from robustseg.datasets.labels import IGNORE, NUM_CLASSES
+from robustseg.datasets.sample import Frame
+from robustseg.engine.augment import random_example
+from robustseg.engine.pictures import DecodedSamples
+from robustseg.engine.recipes import Recipe
+from robustseg.errors import CheckpointError, RobustsegError, SettingError
+from robustseg.files import atomic_path, write_text
+from robustseg.models.base import SegmentationModel
+from robustseg.models.checkpoints import load_model, read_checkpoint, save_checkpoint
+from robustseg.models.zoo import create_model
+from robustseg.progress import Console
+
+__all__ = ["Crops", "Paths", "build_optimizer", "class_weights", "new_model", "train"]
+
+SAVE_EVERY = 200
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a training puts its files.
+
+    Attributes:
+        weights: The checkpoint that ``evaluate`` finds, written at the end.
+        folder: Recipe, log and the state to resume from, beside it.
+    """
+
+    weights: Path
+    folder: Path
+
+    @classmethod
+    def below(cls, output: Path, model: str) -> Paths:
+        """Name the files of a network's training in an output folder."""
+        return cls(output / f"{model}.safetensors", output / f"{model}.train")
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.folder / "recipe.json"
+
+    @property
+    def log(self) -> Path:
+        """Iteration, loss and rate."""
+        return self.folder / "log.csv"
+
+    @property
+    def state(self) -> Path:
+        """Everything needed to go on."""
+        return self.folder / "state.pt"
+
+
+class Crops(Dataset[tuple[Tensor, Tensor]]):
+    """All training crops in their order; crop ``i`` is a function of the seed and ``i`` alone.
+
+    Frames come in a new random order in every round over the data set.
+
+    Args:
+        frames: The training images.
+        recipe: Crop and augmentation.
+        seed: Of orders and crops.
+        decoded: Memory of decoded images.
+    """
+
+    def __init__(
+        self, frames: Sequence[Frame], recipe: Recipe, seed: int, decoded: DecodedSamples
+    ) -> None:
+        self.frames = frames
+        self.recipe = recipe
+        self.seed = seed
+        self.decoded = decoded
+
+    def __len__(self) -> int:
+        return self.recipe.iterations * self.recipe.batch_size
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Make crop ``index``: uint8 RGB (3, h, w) and int64 train ids (h, w)."""
+        order = stream(self.seed, "order", index // len(self.frames)).permutation(len(self.frames))
+        sample = self.decoded.get(self.frames[order[index % len(self.frames)]])
+        rng = stream(self.seed, "crop", index)
+        image, label = random_example(sample.image, sample.label, self.recipe, rng)
+        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(label).long()
+
+
+def stream(seed: int, purpose: str, number: int) -> np.random.RandomState:
+    """Give the random stream of one numbered draw."""
+    return np.random.RandomState(zlib.crc32(f"{seed}/{purpose}/{number}".encode()))
+
+
+def build_optimizer(model: SegmentationModel, recipe: Recipe) -> torch.optim.Optimizer:
+    """Build the optimizer with the recipe's parameter groups.
+
+    The head's rate is multiplied by ``head_lr_factor``; norms of the encoder are not decayed
+    unless the recipe says so (the head's are: the released configuration names the whole head).
+    """
+    head = {id(p) for module in model.head_modules for p in module.parameters()}
+    norms = {
+        id(p)
+        for module in model.modules()
+        if isinstance(module, nn.LayerNorm | nn.modules.batchnorm._BatchNorm)
+        for p in module.parameters()
+    }
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        in_head = id(parameter) in head
+        factor = recipe.head_lr_factor if in_head else 1.0
+        free = id(parameter) in norms and not in_head and not recipe.decay_norms
+        groups.setdefault((factor, 0.0 if free else recipe.weight_decay), []).append(parameter)
+    described = [
+        {"params": parameters, "weight_decay": decay, "factor": factor}
+        for (factor, decay), parameters in groups.items()
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(described, lr=recipe.lr, momentum=recipe.momentum)
+    return torch.optim.AdamW(described, lr=recipe.lr, betas=(recipe.momentum, 0.999))
+
+
+def class_weights(frames: Sequence[Frame], decoded: DecodedSamples) -> Tensor:
+    """Weigh classes by rarity, 1 / ln(1.02 + share of pixels) (arXiv 1606.02147, section 5.2).
+
+    Returns:
+        float32 (19,); a class that does not occur has the weight of a vanishing share.
+    """
+    counts = np.zeros(IGNORE + 1, np.int64)
+    for frame in frames:
+        counts += np.bincount(decoded.get(frame).label.ravel(), minlength=IGNORE + 1)
+    share = counts[:NUM_CLASSES] / max(counts[:NUM_CLASSES].sum(), 1)
+    return torch.from_numpy(1 / np.log(1.02 + share)).float()
+
+
+def new_model(name: str, recipe: Recipe, seed: int, init: Path | None) -> SegmentationModel:
+    """Build a network to be trained, with random weights or those of a checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint is missing or holds another network.
+    """
+    if init is not None:
+        return load_model(name, read_checkpoint(init))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return create_model(name, NUM_CLASSES, recipe.output_stride)
+
+
+def train(
+    name: str,
+    model: SegmentationModel,
+    frames: Sequence[Frame],
+    recipe: Recipe,
+    seed: int,
+    paths: Paths,
+    workers: int,
+    console: Console,
+) -> None:
+    """Train a network and write its checkpoint.
+
+    A training that was stopped goes on from its last saved state; crops, orders and rates are
+    functions of the iteration, so nothing is seen twice.
+
+    Args:
+        name: The network's name in the zoo.
+        model: The network on the device to use.
+        frames: Training images.
+        recipe: Everything that matters.
+        seed: Of crops, dropout and stochastic depth.
+        paths: Where files go.
+        workers: Processes that make crops; 0 makes them in this one.
+        console: For progress.
+
+    Raises:
+        SettingError: The recipe cannot train this network, or a state of another recipe is there.
+        RobustsegError: The loss is no longer finite; the last saved state is kept.
+        DataError: An image or label cannot be read.
+    """
+    if recipe.batch_size < 2 and not name.startswith("segformer"):
+        raise SettingError("DeepLabv3+ needs batch_size of 2 or more: it norms pooled images")
+    device = next(model.parameters()).device
+    optimizer = build_optimizer(model, recipe)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        start = _resume(paths, model, optimizer, recipe, seed)
+        if start:
+            console.say(f"{name}: going on from iteration {start}")
+        crops = Crops(frames, recipe, seed, DecodedSamples())
+        batches = _batches(crops, start, recipe.batch_size, workers)
+        model.train()
+        weights = class_weights(frames, crops.decoded).to(device) if recipe.class_weights else None
+        state = _Loop(model, optimizer, recipe, seed, paths, start, weights)
+        try:
+            with console.task(f"training {name}", recipe.iterations) as task:
+                task.advance(start)
+                for images, labels in batches:
+                    loss = state.step(images.to(device), labels.to(device))
+                    task.advance(note=f"loss {loss:.3f}" if loss is not None else "")
+        except KeyboardInterrupt:
+            state.save()
+            raise
+    card = {"recipe": recipe.to_json(), "iterations": str(recipe.iterations), "seed": str(seed)}
+    save_checkpoint(paths.weights, name, model.eval(), card)
+    paths.state.unlink(missing_ok=True)  # the weights are safe, the optimizer's moments are spent
+
+
+class _Loop:
+    """The moving parts of a training: one optimisation step at a time, saved now and then."""
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        seed: int,
+        paths: Paths,
+        iteration: int,
+        weights: Tensor | None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.recipe = recipe
+        self.seed = seed
+        self.paths = paths
+        self.iteration = iteration
+        self.weights = weights
+        self.last_loss: float | None = None
+
+    def step(self, images: Tensor, labels: Tensor) -> float | None:
+        """Take one step; give the loss where it was read, every ``LOG_EVERY`` iterations."""
+        rate = self.recipe.learning_rate(self.iteration)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        logits = self.model(self.model.normalise(images))
+        loss = F.cross_entropy(logits, labels, self.weights, ignore_index=IGNORE)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        self.iteration += 1
+        if self.iteration % LOG_EVERY == 0 or self.iteration == self.recipe.iterations:
+            self._log(loss.item(), rate)
+        if self.iteration % SAVE_EVERY == 0 and self.iteration < self.recipe.iterations:
+            self.save()
+        return self.last_loss
+
+    def _log(self, loss: float, rate: float) -> None:
+        if not math.isfinite(loss):
+            raise RobustsegError(
+                f"the loss is {loss} at iteration {self.iteration}: lower the rate with "
+                f"--set lr={self.recipe.lr / 2:g}; the last good state is in {self.paths.folder}"
+            )
+        self.last_loss = loss
+        with self.paths.log.open("a", newline="") as stream:
+            csv.writer(stream).writerow([self.iteration, f"{loss:.6f}", f"{rate:.3e}"])
+
+    def save(self) -> None:
+        """Write everything that a later call needs to go on."""
+        content = {
+            "iteration": self.iteration,
+            "seed": self.seed,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        with atomic_path(self.paths.state) as temporary:
+            torch.save(content, temporary)
+
+
+def _batches(
+    crops: Crops, start: int, batch_size: int, workers: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Load the batches from iteration ``start`` on, in order."""
+    numbers = range(start * batch_size, len(crops))
+    loader = DataLoader(
+        crops,
+        batch_size=batch_size,
+        sampler=numbers,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    return iter(loader)
+
+
+def _resume(
+    paths: Paths,
+    model: SegmentationModel,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    seed: int,
+) -> int:
+    """Take up a saved state if there is one; start the log otherwise."""
+    if paths.weights.exists():
+        raise SettingError(
+            f"{paths.weights} exists and is not overwritten: move it, or give another --output"
+        )
+    if paths.state.exists():
+        if not paths.recipe.exists() or paths.recipe.read_text() != recipe.to_json():
+            raise SettingError(
+                f"{paths.folder} holds a stopped training with another recipe: repeat its options "
+                "to go on, or move the folder to start anew"
+            )
+        start = _load_state(paths.state, model, optimizer, seed)
+        _trim_log(paths.log, start)
+        return start
+    write_text(paths.recipe, recipe.to_json())
+    write_text(paths.log, "iteration,loss,rate\n")
+    return 0
+
+
+def _trim_log(log: Path, iteration: int) -> None:
+    """Drop the lines that were written after the state was saved; they will come again."""
+    header, *rows = log.read_text().splitlines()
+    kept = [row for row in rows if int(row.split(",")[0]) <= iteration]
+    write_text(log, "\n".join([header, *kept]) + "\n")
+
+
+def _load_state(
+    path: Path, model: SegmentationModel, optimizer: torch.optim.Optimizer, seed: int
+) -> int:
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if content["seed"] != seed:
+            raise SettingError(f"{path} was made with --seed {content['seed']}")
+        model.load_state_dict(content["model"])
+        optimizer.load_state_dict(content["optimizer"])
+        torch.set_rng_state(content["random"])
+        return int(content["iteration"])
+    except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        raise CheckpointError(
+            f"{path} is not a state of this training: move it to start anew"
+        ) from error

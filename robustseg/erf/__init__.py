@@ -1,0 +1,1 @@
+"""Effective receptive fields: input gradients and their figures."""

@@ -1,0 +1,1 @@
+"""Numbers from confusion matrices: IoU, and what becomes of it under corruption."""

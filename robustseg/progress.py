@@ -1,0 +1,113 @@
+"""Telling a person how far the work is: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+__all__ = ["Console", "Task"]
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Task:
+    """A piece of work of known size; ``advance`` is all that the worker calls."""
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count ``count`` units as done; ``note`` is shown beside the count."""
+
+
+class _PlainTask(Task):
+    """Prints a line now and then, so that a log file stays short but shows life."""
+
+    def __init__(self, console: Console, label: str, total: int) -> None:
+        self.console = console
+        self.label = label
+        self.total = total
+        self.done = 0
+        self.start = self.last = time.monotonic()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self.done += count
+        now = time.monotonic()
+        if now - self.last >= SECONDS_BETWEEN_LINES and self.done < self.total:
+            self.last = now
+            left = (now - self.start) / self.done * (self.total - self.done)
+            self.console.say(
+                f"{self.label}: {self.done}/{self.total}, {duration(left)} left"
+                + (f", {note}" if note else "")
+            )
+
+
+class Console:
+    """Where messages and progress go.
+
+    Args:
+        stream: Usually standard error, so that standard output holds results alone.
+        quiet: Show neither messages nor progress.
+    """
+
+    def __init__(self, stream: IO[str] | None = None, quiet: bool = False) -> None:
+        self.stream = stream if stream is not None else sys.stderr
+        self.quiet = quiet
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        if not self.quiet:
+            self.stream.write(text + "\n")
+            self.stream.flush()
+
+    @contextmanager
+    def task(self, label: str, total: int) -> Iterator[Task]:
+        """Show the progress of ``total`` units until the block ends.
+
+        Yields:
+            The task, to be advanced.
+        """
+        started = time.monotonic()
+        if self.quiet:
+            yield Task()
+        elif self.stream.isatty():
+            with _bar(self.stream, label, total) as bar:
+                yield bar
+        else:
+            yield _PlainTask(self, label, total)
+        self.say(f"{label}: {total} done in {duration(time.monotonic() - started)}")
+
+
+@contextmanager
+def _bar(stream: IO[str], label: str, total: int) -> Iterator[Task]:
+    # rich is loaded only where a bar is drawn: it costs a tenth of a second
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Remaining(),
+        TextColumn("{task.fields[note]}"),
+    )
+    console = RichConsole(file=stream)
+    with Progress(*columns, console=console, transient=True) as progress:
+        row = progress.add_task(label, total=total, note="")
+
+        class _BarTask(Task):
+            def advance(self, count: int = 1, note: str = "") -> None:
+                progress.update(row, advance=count, note=note)
+
+        yield _BarTask()
+
+
+def duration(seconds: float) -> str:
+    """Write a time span for people: ``42 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

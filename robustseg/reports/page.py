@@ -1,0 +1,127 @@
+"""The report as one HTML page that opens from disk, with its figures inside."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+
+from robustseg import __version__
+from robustseg.files import write_text
+from robustseg.metrics.robustness import Averaging
+from robustseg.reports.figures import severity_curves
+from robustseg.reports.render import NAMES, to_csv, to_latex, to_markdown
+from robustseg.reports.table import HEADINGS, Table, build_table
+from robustseg.results import CellResult
+
+__all__ = ["FigureFile", "write_report"]
+
+
+@dataclass(frozen=True)
+class FigureFile:
+    """A picture for the page.
+
+    Attributes:
+        title: Heading.
+        path: PNG file.
+        caption: What it shows and how to read it.
+    """
+
+    title: str
+    path: Path
+    caption: str
+
+    @property
+    def base64(self) -> str:
+        """The file's bytes for a data URL."""
+        return base64.b64encode(self.path.read_bytes()).decode()
+
+
+def write_report(
+    results: Sequence[CellResult],
+    output: Path,
+    averaging: Averaging = "paper",
+    figures: Sequence[FigureFile] = (),
+) -> Table:
+    """Write the table in all formats, the figures and the page.
+
+    Args:
+        results: Of any protocols and models.
+        output: Folder; ``index.html``, ``table5.md``, ``table5.tex``, ``table5.csv`` and figures
+            are written into it.
+        averaging: Over severities.
+        figures: Further pictures for the page.
+
+    Returns:
+        The table.
+    """
+    table = build_table(results, averaging)
+    write_text(output / "table5.md", to_markdown(table))
+    write_text(output / "table5.tex", to_latex(table))
+    write_text(output / "table5.csv", to_csv(table))
+    drawn = [*_draw_curves(results, output), *figures]
+    write_text(output / "index.html", _page(table, results, drawn))
+    return table
+
+
+def _draw_curves(results: Sequence[CellResult], output: Path) -> list[FigureFile]:
+    """Draw one figure of curves for each protocol that has corrupted cells."""
+    drawn = []
+    for slug in dict.fromkeys(r.protocol.slug for r in results):
+        members = [r for r in results if r.protocol.slug == slug]
+        if not any(r.cell.severity for r in members):
+            continue
+        path = output / f"severity-{slug}.png"
+        severity_curves(members, path)
+        title = members[0].protocol.title
+        drawn.append(FigureFile("mIoU against severity", path, f"One line a model; {title}."))
+    return drawn
+
+
+def _page(table: Table, results: Sequence[CellResult], figures: Sequence[FigureFile]) -> str:
+    source = resources.files(__package__).joinpath("data/page.html.jinja").read_text()
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return environment.from_string(source).render(
+        table=table,
+        headings=HEADINGS,
+        names=NAMES,
+        figures=figures,
+        summary=summary(table),
+        provenance=_provenance(results),
+        version=__version__,
+    )
+
+
+def summary(table: Table) -> list[str]:
+    """Say in one sentence a measured row what the table says of it."""
+    lines = []
+    for block in table.blocks[:-1]:
+        for row in block.rows:
+            clean, mean = row.numbers["clean"], row.numbers["mean"]
+            if clean.value is None or mean.value is None:
+                continue
+            kept = row.numbers["retention"].text()
+            lines.append(
+                f"{row.label} has a clean mIoU of {clean.text()} % and {mean.text()} % on average "
+                f"over the sixteen corruptions: it keeps {kept} % of it."
+            )
+    return lines
+
+
+def _provenance(results: Sequence[CellResult]) -> list[tuple[str, str]]:
+    facts: dict[str, str] = {}
+    for result in results:
+        model = result.model
+        facts[model.label] = (
+            f"{model.parameters:,} parameters from {model.origin}, "
+            f"SHA-256 {model.checkpoint[:16]}…, on {result.provenance.get('device', 'unknown')}"
+        )
+        facts["Data"] = f"{result.protocol.title}; fingerprint {result.protocol.fingerprint[:16]}…"
+        facts["Libraries"] = ", ".join(f"{k} {v}" for k, v in result.versions.items())
+    return list(facts.items())

@@ -1,0 +1,147 @@
+"""Renders the table: terminal, Markdown, LaTeX, CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Callable
+
+from robustseg.reports.table import COLUMNS, HEADINGS, SHORT, Number, Row, Table
+
+__all__ = ["to_csv", "to_latex", "to_markdown", "to_text"]
+
+NAMES = {"clean": "Clean", **SHORT, "mean": "Mean", "retention": "Ret."}
+
+
+def to_text(table: Table, width: int = 1000) -> str:
+    """Draw the table for a terminal; where it is too wide, as bands of columns below each other.
+
+    Args:
+        table: What to draw.
+        width: Columns of characters that there are.
+    """
+    label = max(len(row.label) for block in table.blocks for row in block.rows)
+    lines = [table.caption]
+    for band in _bands(width - label):
+        lines += ["", *_header(band, label)]
+        for block in table.blocks:
+            keys = [key for _, members in band for key in members]
+            lines += ["", *textwrap.wrap(block.title, max(width, 40))]
+            lines += [
+                row.label.ljust(label)
+                + "".join(f"  {_starred(row.numbers[k]):>{_column(k)}}" for k in keys)
+                for row in block.rows
+            ]
+    lines += ["", "* best, + second of three or more, in a measured block", *table.notes]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _bands(room: int) -> list[list[tuple[str, tuple[str, ...]]]]:
+    """Share the column groups out to bands of at most ``room`` characters."""
+    bands: list[list[tuple[str, tuple[str, ...]]]] = [[]]
+    left = room
+    for group, keys in HEADINGS:
+        size = sum(_column(k) + 2 for k in keys)
+        if bands[-1] and size > left:
+            bands.append([])
+            left = room
+        bands[-1].append((group, keys))
+        left -= size
+    return bands
+
+
+def _header(band: list[tuple[str, tuple[str, ...]]], label: int) -> list[str]:
+    groups = "".join(f"  {g:<{sum(_column(k) + 2 for k in keys) - 2}}" for g, keys in band)
+    names = "".join(f"  {NAMES[k]:>{_column(k)}}" for _, keys in band for k in keys)
+    return [" " * label + groups, " " * label + names]
+
+
+def _column(key: str) -> int:
+    return max(len(NAMES[key]), 5)
+
+
+def _starred(number: Number) -> str:
+    return number.text() + {1: "*", 2: "+"}.get(number.rank, "")
+
+
+def to_markdown(table: Table) -> str:
+    """Write the table as Markdown, one table a block."""
+    groups = [g for g, keys in HEADINGS for _ in keys]
+    names = [
+        f"{group}: {NAMES[key]}" if group and group != "All 16" else NAMES[key]
+        for group, key in zip(groups, COLUMNS, strict=True)
+    ]
+    parts = [f"# {table.caption}", ""]
+    for block in table.blocks:
+        parts += [block.title, ""]
+        parts += ["| " + " | ".join(["Method", *names]) + " |"]
+        parts += ["|---" + "|---:" * len(names) + "|"]
+        parts += [_markdown_row(row) for row in block.rows]
+        parts += [""]
+    parts += [f"- {note}" for note in table.notes]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _markdown_row(row: Row) -> str:
+    marks: dict[int, Callable[[str], str]] = {1: lambda t: f"**{t}**", 2: lambda t: f"_{t}_"}
+    cells = []
+    for key in COLUMNS:
+        number = row.numbers[key]
+        cells.append(marks.get(number.rank, str)(number.text()))
+    return "| " + " | ".join([row.label, *cells]) + " |"
+
+
+def to_latex(table: Table) -> str:
+    """Write the table for LaTeX with booktabs; best in bold, second underlined."""
+    heads, rules, column = [], [], 2
+    for group, keys in HEADINGS:
+        heads.append(f"\\multicolumn{{{len(keys)}}}{{c}}{{{_escape(group)}}}")
+        if group:
+            rules.append(f"\\cmidrule(lr){{{column}-{column + len(keys) - 1}}}")
+        column += len(keys)
+    lines = [
+        "% needs \\usepackage{booktabs,graphicx}",
+        "\\begin{table*}\\centering",
+        f"\\caption{{{_escape(table.caption)}.}}",
+        "\\resizebox{\\textwidth}{!}{%",
+        "\\begin{tabular}{l" + "c" * len(COLUMNS) + "}",
+        "\\toprule",
+        " & ".join(["", *heads]) + " \\\\",
+        "".join(rules),
+        " & ".join(["Method", *[NAMES[key] for key in COLUMNS]]) + " \\\\",
+    ]
+    for block in table.blocks:
+        span = f"\\multicolumn{{{len(COLUMNS) + 1}}}{{l}}{{\\footnotesize {_escape(block.title)}}}"
+        lines += ["\\midrule", f"{span} \\\\"]
+        lines += [_latex_row(row) for row in block.rows]
+    lines += ["\\bottomrule", "\\end{tabular}}", "\\end{table*}"]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(row: Row) -> str:
+    commands = {1: "\\textbf{%s}", 2: "\\underline{%s}"}
+    cells = [
+        commands.get(row.numbers[k].rank, "%s") % row.numbers[k].text().replace("-", "--")
+        for k in COLUMNS
+    ]
+    return " & ".join([_escape(row.label), *cells]) + " \\\\"
+
+
+def _escape(text: str) -> str:
+    for character in "&%$#_{}":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def to_csv(table: Table) -> str:
+    """Write one line a row with unrounded percentages; missing numbers are empty."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["block", "method", "name", *COLUMNS])
+    for block in table.blocks:
+        for row in block.rows:
+            numbers = [row.numbers[k].value for k in COLUMNS]
+            cells = ["" if n is None else f"{n:.6f}".rstrip("0").rstrip(".") for n in numbers]
+            writer.writerow([block.title, row.label, row.name, *cells])
+    return stream.getvalue()

@@ -1,0 +1,200 @@
+"""Table 5 as one object, whatever it is rendered to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_HALF_UP, Decimal
+
+from robustseg.corruptions.severity import CORRUPTIONS, GROUPS
+from robustseg.metrics.robustness import (
+    Averaging,
+    Column,
+    corruption_column,
+    mean_of_columns,
+    retention,
+)
+from robustseg.models.zoo import MODELS
+from robustseg.reports.published import published_rows
+from robustseg.results import CLEAN, CellResult
+
+__all__ = ["COLUMNS", "HEADINGS", "SHORT", "Block", "Number", "Row", "Table", "build_table"]
+
+SHORT = {
+    "motion_blur": "Motion",
+    "defocus_blur": "Defoc",
+    "glass_blur": "Glass",
+    "gaussian_blur": "Gauss",
+    "gaussian_noise": "Gauss",
+    "impulse_noise": "Impul",
+    "shot_noise": "Shot",
+    "speckle_noise": "Speck",
+    "brightness": "Bright",
+    "contrast": "Contr",
+    "saturate": "Satur",
+    "jpeg_compression": "JPEG",
+    "snow": "Snow",
+    "spatter": "Spatt",
+    "fog": "Fog",
+    "frost": "Frost",
+}
+"""Column heads as the paper prints them."""
+
+COLUMNS = ("clean", *CORRUPTIONS, "mean", "retention")
+"""Keys of a row's numbers, in printed order."""
+
+HEADINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("", ("clean",)),
+    *((group.capitalize(), members) for group, members in GROUPS.items()),
+    ("All 16", ("mean", "retention")),
+)
+"""Group heads over the columns that belong to them."""
+
+CAPTIONS: dict[Averaging, str] = {
+    "paper": "severities 1-3 averaged for noise, 1-5 for the other twelve ('paper' averaging)",
+    "all": "severities 1-5 averaged for all sixteen ('all' averaging)",
+}
+
+
+@dataclass(frozen=True)
+class Number:
+    """One entry of the table.
+
+    Attributes:
+        value: In percent; None where results are missing.
+        missing: Severities that are missing, for a note.
+        rank: 1 and 2 for best and second of the block, 0 otherwise.
+    """
+
+    value: Decimal | None
+    missing: tuple[int, ...] = ()
+    rank: int = 0
+
+    def text(self, digits: int = 1) -> str:
+        """Write the number rounded half up, or a dash."""
+        if self.value is None:
+            return "-"
+        step = Decimal(1).scaleb(-digits)
+        return str(self.value.quantize(step, rounding=ROUND_HALF_UP))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: its label and a number for each of ``COLUMNS``."""
+
+    label: str
+    name: str
+    numbers: dict[str, Number]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that may be compared with each other, and what they have in common."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The whole table: measured blocks first, the published block last."""
+
+    caption: str
+    averaging: Averaging
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def build_table(results: Iterable[CellResult], averaging: Averaging = "paper") -> Table:
+    """Build Table 5 from stored results, with the published rows in a block of their own.
+
+    Results of different protocols are never in one block. The best, and from three rows on the
+    second, are marked in each column of a measured block.
+
+    Args:
+        results: Of any protocols and models.
+        averaging: Over severities.
+    """
+    grouped: dict[str, dict[str, list[CellResult]]] = {}
+    titles: dict[str, str] = {}
+    for result in results:
+        slug = result.protocol.slug
+        titles[slug] = result.protocol.title
+        grouped.setdefault(slug, {}).setdefault(result.model.name, []).append(result)
+    blocks = [
+        Block(titles[slug], _rank([_measured_row(models[n], averaging) for n in _in_order(models)]))
+        for slug, models in grouped.items()
+    ]
+    notes = [note for block in blocks for note in _missing_notes(block)]
+    blocks.append(_published_block())
+    caption = f"Cityscapes-C mIoU (%), {CAPTIONS[averaging]}"
+    return Table(caption, averaging, tuple(blocks), tuple(notes))
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Sort models as the zoo lists them; others follow."""
+    known = {name: i for i, name in enumerate(MODELS)}
+    return sorted(names, key=lambda name: (known.get(name, len(known)), name))
+
+
+def _measured_row(cells: Sequence[CellResult], averaging: Averaging) -> Row:
+    miou = {(r.cell.corruption, r.cell.severity): r.miou for r in cells}
+    columns = {c: corruption_column(miou, c, averaging) for c in CORRUPTIONS}
+    clean = miou.get((CLEAN, 0))
+    mean = mean_of_columns(columns)
+    columns = {
+        "clean": Column(clean),
+        **columns,
+        "mean": Column(mean),
+        "retention": Column(retention(mean, clean)),
+    }
+    model = cells[0].model
+    numbers = {key: Number(_percent(c.value), c.missing) for key, c in columns.items()}
+    return Row(model.label, model.name, numbers)
+
+
+def _percent(value: float | None) -> Decimal | None:
+    """Turn 0-1 into percent; ten digits hold every count, and drop what binary fractions add."""
+    return None if value is None else Decimal(f"{100 * value:.10f}")
+
+
+def _rank(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Mark the best and the second number of each column."""
+    if len(rows) < 2:
+        return tuple(rows)
+    marks = 1 if len(rows) == 2 else 2  # the second of two is no distinction
+    ranked = [dict(row.numbers) for row in rows]
+    for key in COLUMNS:
+        values = sorted({n.value for r in rows if (n := r.numbers[key]).value is not None})
+        for rank, value in enumerate(reversed(values[-marks:]), start=1):
+            for numbers in ranked:
+                if numbers[key].value == value:
+                    numbers[key] = replace(numbers[key], rank=rank)
+    return tuple(replace(r, numbers=n) for r, n in zip(rows, ranked, strict=True))
+
+
+def _missing_notes(block: Block) -> list[str]:
+    notes = []
+    for row in block.rows:
+        missing = {key: n.missing for key, n in row.numbers.items() if n.missing}
+        count = sum(len(severities) for severities in missing.values())
+        if count:
+            notes.append(
+                f"{row.label}: {count} of the cells that this averaging needs are missing "
+                f"({', '.join(missing)}); run 'robustseg evaluate --models {row.name}'"
+            )
+    return notes
+
+
+def _published_block() -> Block:
+    rows = []
+    for published in published_rows():
+        mean = sum(published.columns.values(), Decimal(0)) / len(published.columns)
+        values = {"clean": published.clean, **published.columns, "mean": mean}
+        values["retention"] = 100 * mean / published.clean
+        rows.append(Row(published.method, "", {key: Number(values[key]) for key in COLUMNS}))
+    title = (
+        "Published: Table 5 of arXiv 2105.15203; SegFormer-B5 measured there, the others reported "
+        "there from arXiv 1908.05005; mean and retention computed from the printed columns"
+    )
+    return Block(title, tuple(rows))
