@@ -61,7 +61,11 @@ class SegmentationModel(nn.Module, ABC):
         )
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Turn uint8 RGB (N, 3, H, W) into the float32 input that the network was trained on."""
+        """Turn uint8 RGB (N, 3, H, W) into the float32 input that the network was trained on.
+
+        The result is laid out channels-last, which the convolutions after it keep and run faster.
+        """
         mean = torch.tensor(self.normalisation.mean, device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(self.normalisation.std, device=images.device).view(1, 3, 1, 1)
-        return (images.float() - mean) / std
+        pixels = images.float().contiguous(memory_format=torch.channels_last)
+        return (pixels - mean) / std

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -34,6 +34,7 @@ __all__ = [
 
 FORMAT = "robustseg-1"
 SUFFIXES = (".safetensors", ".pth", ".pt")
+WRAPPERS = ("state_dict", "model_state")
 DROPPED = re.compile(r"^(decode_head\.conv_seg|auxiliary_head)\.")
 """Parameters that released SegFormer files carry but the network never uses."""
 
@@ -106,18 +107,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path} is not a plain file of weights and is not loaded, since it could run code"
         ) from error
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # the reader of a damaged pickle raises whatever its bytes lead to
         raise CheckpointError(f"cannot read checkpoint {path}: {_first_line(error)}") from error
     return Checkpoint(path, sha256, _state_of(content, path), {})
 
 
 def _state_of(content: object, path: Path) -> dict[str, Tensor]:
     """Find the parameters in what ``torch.load`` gave; wrappers name them differently."""
-    while isinstance(content, Mapping):
-        inner = next((content[k] for k in ("state_dict", "model_state") if k in content), None)
-        if inner is None:
-            break
-        content = inner
+    for _ in range(3):  # a table that holds itself would be unwrapped for ever
+        if isinstance(content, Mapping):
+            content = next((content[k] for k in WRAPPERS if k in content), content)
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path} holds no table of weights, but {type(content).__name__}")
     state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
@@ -137,7 +136,10 @@ def load_model(name: str, checkpoint: Checkpoint, num_classes: int = 19) -> Segm
     card = checkpoint.card
     if card.get("model", name) != name:
         raise CheckpointError(f"{checkpoint.path} holds {card['model']}, not {name}")
-    model = create_model(name, num_classes, int(card.get("output_stride", 16)))
+    stride = card.get("output_stride", "16")
+    if stride not in ("8", "16"):
+        raise CheckpointError(f"{checkpoint.path} has output stride {stride!r}, not 16 or 8")
+    model = create_model(name, num_classes, int(stride))
     problem = _mismatch(model.state_dict(), checkpoint.state)
     if problem:
         reason = _likely_reason(checkpoint.state)

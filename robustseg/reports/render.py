@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from robustseg.reports.table import COLUMNS, HEADINGS, SHORT, Number, Row, Table
 
-__all__ = ["to_csv", "to_latex", "to_markdown", "to_text"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["to_csv", "to_frame", "to_latex", "to_markdown", "to_text"]
 
 NAMES = {"clean": "Clean", **SHORT, "mean": "Mean", "retention": "Ret."}
+
+LATEX_ESCAPES = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": "\\textbackslash{}",
+        "~": "\\textasciitilde{}",
+        "^": "\\textasciicircum{}",
+    }
+)
 
 
 def to_text(table: Table, width: int = 1000) -> str:
@@ -129,19 +140,23 @@ def _latex_row(row: Row) -> str:
 
 
 def _escape(text: str) -> str:
-    for character in "&%$#_{}":
-        text = text.replace(character, f"\\{character}")
-    return text
+    return text.translate(LATEX_ESCAPES)
+
+
+def to_frame(table: Table) -> pd.DataFrame:
+    """Give the table as a data frame: one line a row, unrounded percentages, NaN where missing."""
+    import pandas as pd  # half a second that the other formats need not wait for
+
+    records = []
+    for block in table.blocks:
+        for row in block.rows:
+            numbers = {k: row.numbers[k].value for k in COLUMNS}
+            known = {k: float("nan") if n is None else float(n) for k, n in numbers.items()}
+            records.append({"block": block.title, "method": row.label, "name": row.name, **known})
+    return pd.DataFrame(records, columns=["block", "method", "name", *COLUMNS])
 
 
 def to_csv(table: Table) -> str:
-    """Write one line a row with unrounded percentages; missing numbers are empty."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["block", "method", "name", *COLUMNS])
-    for block in table.blocks:
-        for row in block.rows:
-            numbers = [row.numbers[k].value for k in COLUMNS]
-            cells = ["" if n is None else f"{n:.6f}".rstrip("0").rstrip(".") for n in numbers]
-            writer.writerow([block.title, row.label, row.name, *cells])
-    return stream.getvalue()
+    """Write ``to_frame`` as CSV; missing numbers are empty."""
+    text: str = to_frame(table).round(6).to_csv(index=False, lineterminator="\n")
+    return text

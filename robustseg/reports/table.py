@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
@@ -143,7 +144,7 @@ def _measured_row(cells: Sequence[CellResult], averaging: Averaging) -> Row:
     clean = miou.get((CLEAN, 0))
     mean = mean_of_columns(columns)
     columns = {
-        "clean": Column(clean),
+        "clean": Column(clean, () if clean is not None else (0,)),
         **columns,
         "mean": Column(mean),
         "retention": Column(retention(mean, clean)),
@@ -154,8 +155,11 @@ def _measured_row(cells: Sequence[CellResult], averaging: Averaging) -> Row:
 
 
 def _percent(value: float | None) -> Decimal | None:
-    """Turn 0-1 into percent; ten digits hold every count, and drop what binary fractions add."""
-    return None if value is None else Decimal(f"{100 * value:.10f}")
+    """Turn 0-1 into percent; ten digits hold every count, and drop what binary fractions add.
+
+    A cell in which no pixel was scored has the mIoU nan, which is no number of the table.
+    """
+    return None if value is None or math.isnan(value) else Decimal(f"{100 * value:.10f}")
 
 
 def _rank(rows: Sequence[Row]) -> tuple[Row, ...]:

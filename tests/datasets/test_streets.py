@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from robustseg.datasets import streets
-from robustseg.datasets.street_camera import Camera
-from robustseg.datasets.street_layout import draw_plan, layouts_of
-from robustseg.datasets.street_things import place_things
 from robustseg.datasets.streets import CITIES, LAYOUTS, render_street, write_streets
+from robustseg.datasets.streets import writer as streets
+from robustseg.datasets.streets.camera import Camera
+from robustseg.datasets.streets.layout import draw_plan, layouts_of
+from robustseg.datasets.streets.things import place_things
 from robustseg.errors import DataError, NameLookupError, SettingError
 
 Scene = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]

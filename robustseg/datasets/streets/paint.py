@@ -10,9 +10,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from robustseg.datasets.street_camera import Box, Camera, FloatArray
-from robustseg.datasets.street_light import Light
-from robustseg.datasets.street_texture import paper_tile, TILE
+from robustseg.datasets.streets.camera import Box, Camera, FloatArray
+from robustseg.datasets.streets.light import Light
+from robustseg.datasets.streets.texture import TILE, paper_tile
 
 __all__ = ["Canvas", "Shape", "disc", "limb", "ring"]
 
@@ -39,7 +39,7 @@ class Shape:
     alpha: float = 1.0
 
 
-def disc(x: float, y: float, rx: float, ry: float, corners: int = 16) -> Points:
+def disc(x: float, y: float, rx: float, ry: float, corners: int = 24) -> Points:
     """Return an ellipse as polygon, float64 (corners, 2)."""
     angle = np.arange(corners) * (2 * np.pi / corners)
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
@@ -47,7 +47,7 @@ def disc(x: float, y: float, rx: float, ry: float, corners: int = 16) -> Points:
 
 def ring(x: float, y: float, rx: float, ry: float, share: float) -> Points:
     """Return an elliptic ring as one polygon; its hole has ``share`` of the radii."""
-    outer, inner = disc(x, y, rx, ry, 20), disc(x, y, rx * share, ry * share, 20)
+    outer, inner = disc(x, y, rx, ry, 28), disc(x, y, rx * share, ry * share, 28)
     return np.concatenate([outer, outer[:1], inner[:1], inner[::-1]])
 
 

@@ -209,11 +209,11 @@ def layouts_of(split: str) -> list[Layout]:
     """
     found = [layout for layout in _ALL if layout.split == split]
     if not found:
-        raise unknown_split(split)
+        raise _unknown_split(split)
     return found
 
 
-def unknown_split(split: str) -> NameLookupError:
+def _unknown_split(split: str) -> NameLookupError:
     """Make the error for a split that has no streets."""
     return unknown_name(split, ["train", "val"], "split of the built-in streets")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from robustseg.datasets.street_paint import Canvas, Colour, Points, Shape, disc, limb, ring
+from robustseg.datasets.streets.paint import Canvas, Colour, Points, Shape, disc, limb, ring
 
 __all__ = [
     "bicycle",
@@ -83,7 +83,7 @@ def paint_sprite(
     widths = np.concatenate([s.points[:, 0] for s in shapes])
     half = max(float(np.abs(widths).max()) * abs(turn), 0.25)
     flat = disc(0, 0, half, 0.28)
-    ground = np.stack([x + flat[:, 0], np.zeros(16), z + flat[:, 1]], axis=1)
+    ground = np.stack([x + flat[:, 0], np.zeros(len(flat)), z + flat[:, 1]], axis=1)
     canvas.darken(camera.project(ground), 0.5, 0.06 * metre)
     lit = canvas.light.shade(np.array([0.0, 0.35, -0.94]))
     placed = [Shape(foot + s.points * scale, s.colour, s.label, s.glows, s.alpha) for s in shapes]

@@ -11,9 +11,18 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from robustseg.datasets.street_camera import FloatArray
+from robustseg.datasets.streets.camera import FloatArray
 
-__all__ = ["cloud_tile", "leaf_tile", "paper_tile", "random_table", "TILE", "fade", "joints", "look_up"]
+__all__ = [
+    "TILE",
+    "cloud_tile",
+    "fade",
+    "joints",
+    "leaf_tile",
+    "look_up",
+    "paper_tile",
+    "random_table",
+]
 
 TILE = 512
 """Side of a noise tile in texels; a power of two, so that wrapping is a mask."""

@@ -1,8 +1,8 @@
 """Built-in street scenes: pictures with Cityscapes labels that need no download.
 
 Each scene is a street in metres, drawn from a named layout and seen by a pinhole camera: see
-``street_layout`` for the layouts (those for training and those for validation differ),
-``street_scene`` for the order of painting. The scene does not depend on the size: a small picture
+``layout`` for the layouts (those for training and those for validation differ),
+``scene`` for the order of painting. The scene does not depend on the size: a small picture
 shows the same street as a large one.
 """
 
@@ -19,15 +19,15 @@ import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
 from robustseg.datasets.sample import ImageArray
-from robustseg.datasets.street_camera import Camera
-from robustseg.datasets.street_layout import LAYOUTS, draw_plan, layouts_of
-from robustseg.datasets.street_light import draw_light, expose
-from robustseg.datasets.street_paint import Canvas
-from robustseg.datasets.street_scene import paint_street
+from robustseg.datasets.streets.camera import Camera
+from robustseg.datasets.streets.layout import draw_plan, layouts_of
+from robustseg.datasets.streets.light import draw_light, expose
+from robustseg.datasets.streets.paint import Canvas
+from robustseg.datasets.streets.scene import paint_street
 from robustseg.errors import DataError, SettingError
 from robustseg.files import atomic_path
 
-__all__ = ["CITIES", "LAYOUTS", "SMALLEST", "render_street", "write_streets"]
+__all__ = ["CITIES", "SMALLEST", "render_street", "write_streets"]
 
 SMALLEST = (64, 128)
 """Least height and width of a scene in pixels."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from robustseg.datasets.street_paint import Canvas, Colour, Points, Shape, disc
+from robustseg.datasets.streets.paint import Canvas, Colour, Points, Shape, disc
 
-__all__ = ["Block", "Patch", "Pose", "paint_blocks", "rect"]
+__all__ = ["Block", "Patch", "Pose", "paint_blocks", "rect", "wheel"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Block:
     top: tuple[float, float, float]
     colour: Colour
     label: int
-    patches: dict[str, Sequence[Patch]] = field(default_factory=dict)
+    patches: Mapping[str, Sequence[Patch]] = field(default_factory=dict)
     beside: bool = False
 
     def faces(self) -> list[tuple[str, Points]]:

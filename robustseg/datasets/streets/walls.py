@@ -1,4 +1,4 @@
-"""Upright surfaces of the built-in street scenes: houses, walls, fences, hedges, the skyline."""
+"""Upright surfaces of the built-in street scenes: houses, walls, fences."""
 
 from __future__ import annotations
 
@@ -8,11 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from robustseg.datasets.street_camera import FloatArray, WallColumns
-from robustseg.datasets.street_paint import Canvas
-from robustseg.datasets.street_texture import cloud_tile, leaf_tile, paper_tile, random_table, fade, joints, look_up
+from robustseg.datasets.streets.camera import FloatArray, WallColumns
+from robustseg.datasets.streets.paint import Canvas
+from robustseg.datasets.streets.texture import (
+    cloud_tile,
+    fade,
+    joints,
+    leaf_tile,
+    look_up,
+    paper_tile,
+    random_table,
+)
 
-__all__ = ["House", "Surface", "draw_house", "fence", "hedge", "house", "paint_panel", "wall"]
+__all__ = [
+    "Bools",
+    "House",
+    "Shader",
+    "Surface",
+    "draw_house",
+    "fence",
+    "house",
+    "paint_panel",
+    "wall",
+]
 
 Spot = tuple[float, float]
 Bools = npt.NDArray[np.bool_]
@@ -195,7 +213,9 @@ def _masonry(surface: Surface, look: House) -> FloatArray:
         seam = joints(v, 0.1, 0.016) | joints(u + course, 0.26, 0.016)
         light += np.float32(0.2) * seam * strength
         light += (
-            np.float32(0.3) * (look_up(random_table(), u + course, v, 0.1, look.seed) - 0.5) * strength
+            np.float32(0.3)
+            * (look_up(random_table(), u + course, v, 0.1, look.seed) - 0.5)
+            * strength
         )
     return light
 
@@ -306,44 +326,3 @@ def fence(rng: np.random.Generator, height: float) -> Shader:
         return base * light[..., None], painted, np.ones(v.shape, np.bool_)
 
     return shade
-
-
-def hedge(rng: np.random.Generator, height: float) -> Shader:
-    """Return the shader of a hedge or a row of far trees, with an uneven top."""
-    seed = int(rng.integers(1 << 20))
-    scale = max(height / 60, 0.03)
-    green = np.asarray(foliage(rng), np.float32)
-
-    def shade(surface: Surface) -> tuple[FloatArray, Bools, Bools]:
-        u, v = surface.u, surface.v
-        bumps = look_up(leaf_tile(), u, np.zeros_like(u), scale * 1.5, seed)
-        ragged = look_up(leaf_tile(), u, v, scale, seed + 1)
-        inside = v < np.float32(height * 0.82) + (bumps + ragged) * np.float32(height * 0.05)
-        light = leaves(u, v, scale, seed) * (
-            np.float32(0.55) + np.float32(0.45 / height) * np.maximum(v, 0)
-        )
-        return green * light[..., None], inside, inside
-
-    return shade
-
-
-def foliage(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Draw the colour of leaves: dark, bluish to olive, now and then autumnal."""
-    kind = float(rng.random())
-    strength = float(rng.uniform(0.8, 1.15))
-    if kind < 0.12:
-        return 0.46 * strength, 0.33 * strength, 0.13 * strength
-    blend = float(rng.random())
-    return (0.20 + 0.10 * blend) * strength, 0.35 * strength, (0.19 - 0.08 * blend) * strength
-
-
-def leaves(
-    u: FloatArray, v: FloatArray, scale: float, seed: int, smooth: bool = False
-) -> FloatArray:
-    """Return the brightness of foliage: clumps, gaps and single leaves, around 1."""
-    clump = look_up(leaf_tile(), u, v, scale * 1.6, seed, smooth)
-    leaf = look_up(paper_tile(), u, v, scale * 0.6, seed + 2, smooth)
-    light = 1 + np.float32(0.26) * clump + np.float32(0.18) * leaf
-    if smooth:
-        light = light + np.float32(0.16) * look_up(paper_tile(), u, v, scale * 0.17, seed + 5)
-    return np.asarray(np.maximum(light, np.float32(0.2)))

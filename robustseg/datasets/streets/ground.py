@@ -8,10 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from robustseg.datasets.street_camera import FloatArray
-from robustseg.datasets.street_layout import Plan
-from robustseg.datasets.street_paint import Canvas
-from robustseg.datasets.street_texture import cloud_tile, paper_tile, random_table, fade, joints, look_up
+from robustseg.datasets.streets.camera import FloatArray
+from robustseg.datasets.streets.layout import Plan
+from robustseg.datasets.streets.paint import Canvas
+from robustseg.datasets.streets.texture import (
+    cloud_tile,
+    fade,
+    joints,
+    look_up,
+    paper_tile,
+    random_table,
+)
 
 __all__ = ["paint_ground"]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from robustseg.datasets.street_paint import Colour
-from robustseg.datasets.street_solids import Block, Patch, rect, wheel
+from robustseg.datasets.streets.paint import Colour
+from robustseg.datasets.streets.solids import Block, Patch, rect, wheel
 
 __all__ = ["bus", "car", "tram", "truck"]
 
 _CAR, _TRUCK, _BUS, _TRAIN = 26, 27, 28, 31
 _GLASS: Colour = (0.12, 0.15, 0.18)
+_SHINE: Colour = (0.23, 0.27, 0.31)
+"""Glass that mirrors the sky."""
 _DARK: Colour = (0.07, 0.07, 0.08)
 _RED: Colour = (0.62, 0.05, 0.05)
 _LAMP: Colour = (0.92, 0.91, 0.82)
@@ -52,12 +54,12 @@ def car(rng: np.random.Generator) -> list[Block]:
         _CAR,
         {"rear": _tail(paint), "front": _nose(paint), "side": sides},
     )
-    pane = [rect(0.05, 0.12, 0.95, 0.88, _GLASS), rect(0.05, 0.62, 0.95, 0.88, (0.24, 0.28, 0.32))]
+    pane = [rect(0.05, 0.12, 0.95, 0.88, _GLASS), rect(0.05, 0.62, 0.95, 0.88, _SHINE)]
     doors = [
         rect(0.08, 0.1, 0.48, 0.86, _GLASS),
         rect(0.52, 0.1, 0.9, 0.86, _GLASS),
-        rect(0.1, 0.55, 0.47, 0.86, (0.22, 0.26, 0.3)),
-        rect(0.53, 0.55, 0.87, 0.86, (0.22, 0.26, 0.3)),
+        rect(0.1, 0.55, 0.47, 0.86, _SHINE),
+        rect(0.53, 0.55, 0.87, 0.86, _SHINE),
     ]
     if kind == "van" and rng.random() < 0.6:
         doors = [rect(0.66, 0.1, 0.92, 0.8, _GLASS)]
@@ -74,62 +76,51 @@ def car(rng: np.random.Generator) -> list[Block]:
 
 
 def truck(rng: np.random.Generator) -> list[Block]:
-    """Build a lorry: a cab and a tall box, or a tipper."""
+    """Build a lorry: chassis, cab and a tall box."""
     paint = _PAINTS[int(rng.integers(len(_PAINTS)))]
-    cargo: Colour = ((0.80, 0.79, 0.76), (0.62, 0.60, 0.52), (0.55, 0.42, 0.2), paint)[
-        int(rng.integers(4))
-    ]
+    boxes: tuple[Colour, ...] = ((0.80, 0.79, 0.76), (0.62, 0.60, 0.52), (0.55, 0.42, 0.2), paint)
+    cargo = boxes[int(rng.integers(len(boxes)))]
     length, half = float(rng.uniform(7.0, 9.5)), 1.22
     rear, front = -length / 2, length / 2
     high = float(rng.uniform(3.1, 3.8))
     split = front - 2.0
-    bed = split - rear - 0.15
-    doors = [
-        rect(0.49, 0.02, 0.51, 0.98, _mix(cargo, _DARK, 0.6)),
-        rect(0.3, 0.05, 0.32, 0.95, _mix(cargo, _DARK, 0.4)),
-        rect(0.68, 0.05, 0.7, 0.95, _mix(cargo, _DARK, 0.4)),
-        rect(0.0, 0.0, 1.0, 0.04, _DARK),
+    logo = _PAINTS[int(rng.integers(len(_PAINTS)))]
+    return [
+        _under(half, rear, front, _TRUCK),
+        _chassis(half * 0.95, rear, front - 0.1),
+        _cab(half, split, front, paint),
+        _cargo_box((half, rear, split - 0.15), high, cargo, logo),
     ]
-    ribs = [
-        rect(a, 0.02, a + 0.012, 0.98, _mix(cargo, _DARK, 0.25)) for a in np.arange(0.1, 1, 0.1)
-    ]
-    ribs.append(rect(0.2, 0.35, 0.75, 0.65, _PAINTS[int(rng.integers(len(_PAINTS)))]))
-    chassis_side = [p for at in (0.18, 0.3, 0.86) for p in wheel(at, 0.48, length, 0.35, 1.05)]
-    lights = [rect(0.02, 0.1, 0.16, 0.6, _RED), rect(0.84, 0.1, 0.98, 0.6, _RED)]
-    lights += [rect(0.38, 0.1, 0.62, 0.5, _PLATE)]
-    chassis = Block(
-        0.35,
-        1.05,
-        (half * 0.95, rear, front - 0.1),
-        (half * 0.95, rear, front - 0.1),
-        (0.13, 0.13, 0.14),
-        _TRUCK,
-        {"rear": lights, "side": chassis_side, "front": lights},
-    )
-    box = Block(
-        1.05,
-        high,
-        (half, rear, rear + bed),
-        (half, rear, rear + bed),
-        cargo,
-        _TRUCK,
-        {"rear": doors, "side": ribs},
-        beside=True,
-    )
-    windscreen = [rect(0.08, 0.5, 0.92, 0.9, _GLASS), rect(0.2, 0.1, 0.8, 0.35, _DARK)]
-    windscreen += [rect(0.03, 0.0, 0.18, 0.1, _LAMP, True), rect(0.82, 0.0, 0.97, 0.1, _LAMP, True)]
-    cab = Block(
-        0.8,
-        2.75,
-        (half * 0.97, split, front),
-        (half * 0.95, split, front - 0.25),
-        paint,
-        _TRUCK,
-        {"front": windscreen, "side": [rect(0.3, 0.5, 0.9, 0.86, _GLASS)]},
-        beside=True,
-    )
-    blocks = [_under(half, rear, front, _TRUCK), chassis]
-    return [*blocks, cab, box]
+
+
+def _chassis(half: float, rear: float, front: float) -> Block:
+    wheels = [p for at in (0.18, 0.3, 0.86) for p in wheel(at, 0.48, front - rear, 0.35, 1.05)]
+    plate = rect(0.38, 0.1, 0.62, 0.5, _PLATE)
+    tail = [rect(0.02, 0.1, 0.16, 0.6, _RED), rect(0.84, 0.1, 0.98, 0.6, _RED), plate]
+    nose = [rect(0.03, 0.2, 0.18, 0.6, _LAMP, True), rect(0.82, 0.2, 0.97, 0.6, _LAMP, True), plate]
+    plan, patches = (half, rear, front), {"rear": tail, "front": nose, "side": wheels}
+    return Block(0.35, 1.05, plan, plan, (0.13, 0.13, 0.14), _TRUCK, patches)
+
+
+def _cab(half: float, rear: float, front: float, paint: Colour) -> Block:
+    screen = [rect(0.08, 0.5, 0.92, 0.9, _GLASS), rect(0.2, 0.1, 0.8, 0.35, _DARK)]
+    screen.append(rect(0.1, 0.72, 0.9, 0.88, _SHINE))
+    foot, roof = (half * 0.97, rear, front), (half * 0.95, rear, front - 0.25)
+    patches = {"front": screen, "side": [rect(0.3, 0.5, 0.9, 0.86, _GLASS)]}
+    return Block(0.8, 2.75, foot, roof, paint, _TRUCK, patches, beside=True)
+
+
+def _cargo_box(
+    plan: tuple[float, float, float], high: float, colour: Colour, logo: Colour
+) -> Block:
+    seam = _mix(colour, _DARK, 0.4)
+    doors = [rect(a, 0.03, a + 0.02, 0.97, seam) for a in (0.3, 0.49, 0.68)]
+    doors.append(rect(0.0, 0.0, 1.0, 0.04, _DARK))
+    rib = _mix(colour, _DARK, 0.25)
+    side = [rect(a, 0.02, a + 0.012, 0.98, rib) for a in np.arange(0.1, 1, 0.1)]
+    side.append(rect(0.2, 0.35, 0.75, 0.65, logo))
+    patches = {"rear": doors, "side": side}
+    return Block(1.05, high, plan, plan, colour, _TRUCK, patches, beside=True)
 
 
 def bus(rng: np.random.Generator) -> list[Block]:
@@ -144,7 +135,7 @@ def bus(rng: np.random.Generator) -> list[Block]:
     length, half, high = float(rng.uniform(9.5, 12.0)), 1.27, 3.05
     rear, front = -length / 2, length / 2
     side = wheel(0.22, 0.48, length, 0.3, high) + wheel(0.78, 0.48, length, 0.3, high)
-    side += [rect(0.02, 0.42, 0.98, 0.84, _GLASS), rect(0.02, 0.66, 0.98, 0.84, (0.23, 0.27, 0.31))]
+    side += [rect(0.02, 0.42, 0.98, 0.84, _GLASS), rect(0.02, 0.66, 0.98, 0.84, _SHINE)]
     side += [rect(a, 0.42, a + 0.012, 0.84, _DARK) for a in np.arange(0.12, 0.98, 0.12)]
     side += [
         rect(0.85, 0.04, 0.95, 0.84, (0.17, 0.2, 0.22)),
@@ -156,7 +147,7 @@ def bus(rng: np.random.Generator) -> list[Block]:
     ]
     back += [rect(0.02, 0.15, 0.1, 0.45, _RED), rect(0.9, 0.15, 0.98, 0.45, _RED)]
     back += [rect(0.4, 0.04, 0.6, 0.1, _PLATE)]
-    face = [rect(0.05, 0.32, 0.95, 0.82, _GLASS), rect(0.1, 0.6, 0.9, 0.8, (0.22, 0.26, 0.3))]
+    face = [rect(0.05, 0.32, 0.95, 0.82, _GLASS), rect(0.1, 0.6, 0.9, 0.8, _SHINE)]
     face += [rect(0.2, 0.86, 0.8, 0.96, _DARK), rect(0.3, 0.88, 0.7, 0.94, (0.85, 0.6, 0.15), True)]
     face += [rect(0.04, 0.1, 0.2, 0.18, _LAMP, True), rect(0.8, 0.1, 0.96, 0.18, _LAMP, True)]
     body = Block(
@@ -179,11 +170,11 @@ def tram(rng: np.random.Generator) -> list[Block]:
     length = float(rng.uniform(16.0, 22.0))
     rear, front = -length / 2, length / 2
     stripe: Colour = (0.84, 0.82, 0.74) if paint[0] > 2 * paint[2] else (0.6, 0.12, 0.12)
-    side = [rect(0.0, 0.36, 1.0, 0.80, _GLASS), rect(0.0, 0.62, 1.0, 0.8, (0.22, 0.26, 0.3))]
+    side = [rect(0.0, 0.36, 1.0, 0.80, _GLASS), rect(0.0, 0.62, 1.0, 0.8, _SHINE)]
     side += [rect(0.0, 0.26, 1.0, 0.33, stripe), rect(0.0, 0.85, 1.0, 0.93, stripe)]
     side += [rect(a, 0.02, a + 0.05, 0.8, (0.18, 0.2, 0.22)) for a in (0.1, 0.3, 0.65, 0.85)]
     side += [rect(a, 0.0, a + 0.012, 1.0, _DARK) for a in (0.33, 0.66)]
-    end = [rect(0.1, 0.34, 0.9, 0.8, _GLASS), rect(0.15, 0.6, 0.85, 0.78, (0.22, 0.26, 0.3))]
+    end = [rect(0.1, 0.34, 0.9, 0.8, _GLASS), rect(0.15, 0.6, 0.85, 0.78, _SHINE)]
     end += [rect(0.0, 0.24, 1.0, 0.31, stripe), rect(0.25, 0.84, 0.75, 0.95, _DARK)]
     end += [rect(0.36, 0.86, 0.64, 0.93, (0.9, 0.65, 0.2), True)]
     back = [*end, rect(0.08, 0.1, 0.2, 0.2, _RED), rect(0.8, 0.1, 0.92, 0.2, _RED)]

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robustseg.datasets import street_furniture as furniture
-from robustseg.datasets import street_sprites as sprites
-from robustseg.datasets import street_vehicles as vehicles
-from robustseg.datasets.street_camera import FloatArray
-from robustseg.datasets.street_ground import paint_ground
-from robustseg.datasets.street_layout import Plan, Section
-from robustseg.datasets.street_light import paint_sky
-from robustseg.datasets.street_paint import Canvas, Shape
-from robustseg.datasets.street_solids import Pose, paint_blocks
-from robustseg.datasets.street_things import Thing, place_things
-from robustseg.datasets.street_walls import (
+from robustseg.datasets.streets import furniture as furniture
+from robustseg.datasets.streets import sprites as sprites
+from robustseg.datasets.streets import vehicles as vehicles
+from robustseg.datasets.streets.camera import FloatArray
+from robustseg.datasets.streets.ground import paint_ground
+from robustseg.datasets.streets.layout import Plan, Section
+from robustseg.datasets.streets.light import paint_sky
+from robustseg.datasets.streets.paint import Canvas, Shape
+from robustseg.datasets.streets.plants import hedge, paint_tree
+from robustseg.datasets.streets.solids import Pose, paint_blocks
+from robustseg.datasets.streets.things import Thing, place_things
+from robustseg.datasets.streets.walls import (
     House,
     draw_house,
     fence,
-    hedge,
     house,
     paint_panel,
     wall,
@@ -144,7 +144,7 @@ def _greenery(canvas: Canvas, plan: Plan, section: Section) -> None:
     for _ in range(2):
         z = float(rng.uniform(section.near, section.far))
         x = plan.axis(z) + section.side * (side.bound + float(rng.uniform(1.5, 7)))
-        furniture.paint_tree(canvas, (x, z), float(rng.uniform(4, 8)), rng)
+        paint_tree(canvas, (x, z), float(rng.uniform(4, 8)), rng)
 
 
 def _bounded(canvas: Canvas, plan: Plan, section: Section) -> None:
@@ -222,7 +222,7 @@ def _thing_job(canvas: Canvas, plan: Plan, thing: Thing) -> _Job:
         rng = np.random.default_rng(thing.seed)
         x = plan.axis(thing.z) + thing.s
         if thing.kind == "tree":
-            furniture.paint_tree(canvas, (x, thing.z), float(rng.uniform(4.5, 9.0)), rng)
+            paint_tree(canvas, (x, thing.z), float(rng.uniform(4.5, 9.0)), rng)
         elif thing.kind in _SOLIDS:
             heading = plan.heading(thing.z) + thing.turn
             blocks = _SOLIDS[thing.kind](rng)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robustseg.datasets.street_layout import Plan
+from robustseg.datasets.streets.layout import Plan
 
 __all__ = ["Thing", "place_things"]
 

@@ -1,94 +1,17 @@
-"""What stands beside the road in the built-in street scenes: trees, lamps, lights, signs, bins."""
+"""What stands beside the road in the built-in street scenes: lamps, lights, signs, bins."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from robustseg.datasets.street_paint import Canvas, Colour, Shape, disc, limb
-from robustseg.datasets.street_solids import Block, rect
-from robustseg.datasets.street_walls import foliage, leaves
+from robustseg.datasets.streets.paint import Colour, Shape, disc, limb
+from robustseg.datasets.streets.solids import Block, rect
 
-__all__ = ["bin_block", "lamp", "paint_tree", "sign", "traffic_light", "trolley_block"]
+__all__ = ["bin_block", "lamp", "sign", "traffic_light", "trolley_block"]
 
-_STATIC, _DYNAMIC, _POLE, _LIGHT, _SIGN, _VEGETATION = 4, 5, 17, 19, 20, 21
+_STATIC, _DYNAMIC, _POLE, _LIGHT, _SIGN = 4, 5, 17, 19, 20
 _INK: Colour = (0.1, 0.1, 0.1)
 _GREYS: tuple[Colour, ...] = ((0.36, 0.37, 0.38), (0.56, 0.57, 0.57), (0.18, 0.21, 0.20))
-
-
-def paint_tree(
-    canvas: Canvas, spot: tuple[float, float], height: float, rng: np.random.Generator
-) -> None:
-    """Paint a tree: a trunk, and a crown of clumps with gaps that let the sky through.
-
-    Args:
-        canvas: Where to paint.
-        spot: X and Z of its foot in metres.
-        height: Metres.
-        rng: Its shape and colour.
-    """
-    camera, light = canvas.camera, canvas.light
-    x, z = spot
-    metre = camera.focal / z
-    middle, feet = camera.width / 2 + x * metre, camera.horizon + camera.eye * metre
-    blobs = _crown(height, rng)
-    colour, seed = np.asarray(foliage(rng), np.float32), int(rng.integers(1 << 20))
-    shade = disc(0, 0, 0.32 * height, 0.2 * height)
-    ground = np.stack([x + shade[:, 0], np.zeros(16), z + shade[:, 1]], axis=1)
-    canvas.darken(camera.project(ground), 0.3, 0.3 * metre)
-    bark: Colour = (0.27, 0.22, 0.17)
-    trunk = limb(
-        middle,
-        feet,
-        middle,
-        feet - 0.5 * height * metre,
-        0.024 * height * metre,
-        0.014 * height * metre,
-    )
-    lit = light.shade(np.array([0.0, 0.1, -1.0]))
-    canvas.shapes(
-        [Shape(trunk, bark, _VEGETATION)], z, seed, (float(lit[0]), float(lit[1]), float(lit[2]))
-    )
-    reach = np.array([middle, feet]) + np.concatenate(
-        [
-            (blobs[:, :2] - blobs[:, 2:]) * (metre, -metre),
-            (blobs[:, :2] + blobs[:, 2:]) * (metre, -metre),
-        ]
-    )
-    box = camera.clip(reach)
-    if box is None:
-        return
-    top, bottom, left, right = box
-    u = ((np.arange(left, right) + 0.5 - middle) / metre).astype(np.float32)[None, :]
-    v = ((feet - np.arange(top, bottom) - 0.5) / metre).astype(np.float32)[:, None]
-    scale = max(height / 110, 0.05)
-    density = np.full((v.size, u.size), -9.0, np.float32)
-    for bx, by, radius in blobs.astype(np.float32):
-        away = ((u - bx) ** 2 + (v - by) ** 2) * np.float32(1 / radius**2)
-        np.maximum(density, 1 - away, out=density)
-    texture = leaves(u, v, scale, seed, smooth=metre * scale > 3)
-    cover = np.clip((density + (texture - 1) * np.float32(0.55)) * 7 + np.float32(0.3), 0, 1)
-    high = (v - np.float32(0.3 * height)) * np.float32(1 / (0.7 * height))
-    side = u * np.float32(light.sun[0] / (0.4 * height))
-    bright = np.float32(0.62) + np.float32(0.38) * high + np.float32(0.16) * side
-    amount = np.asarray(light.shade(np.array([0.0, 0.7, -0.7])), np.float32)
-    patch = (texture * np.clip(bright, 0.35, 1.25))[..., None] * (colour * amount)
-    canvas.lay(box, patch, cover, _VEGETATION, z)
-
-
-def _crown(
-    height: float, rng: np.random.Generator
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Draw the clumps of a crown: x, y and radius in metres, (n, 3)."""
-    count = 7
-    angle = np.arange(count) * (2 * np.pi / count) + rng.uniform(0, 1, count)
-    wide = height * float(rng.uniform(0.16, 0.26))
-    tall = height * float(rng.uniform(0.18, 0.27))
-    middle = height - tall - 0.12 * height
-    x, y = wide * np.cos(angle), middle + tall * np.sin(angle)
-    radius = height * rng.uniform(0.11, 0.19, count)
-    blobs = np.stack([x, y, radius], axis=1)
-    core = np.array([[0.0, middle, 1.1 * min(wide, tall)]])
-    return np.concatenate([core, blobs])
 
 
 def lamp(rng: np.random.Generator, inward: float) -> list[Shape]:
@@ -174,8 +97,6 @@ def _plate(y: float, rng: np.random.Generator) -> list[Shape]:
             (limb(-0.5, y, 0.4, y, 0.05, 0.05), white if ink is blue else _INK),
         ]
     return [Shape(points, colour, _SIGN) for points, colour in parts]
-
-
 
 
 def bin_block(rng: np.random.Generator) -> list[Block]:

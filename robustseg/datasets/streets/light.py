@@ -10,8 +10,8 @@ from PIL import Image
 from scipy import ndimage
 
 from robustseg.datasets.sample import ImageArray
-from robustseg.datasets.street_camera import Camera, FloatArray
-from robustseg.datasets.street_texture import cloud_tile, leaf_tile
+from robustseg.datasets.streets.camera import Camera, FloatArray
+from robustseg.datasets.streets.texture import cloud_tile, leaf_tile
 
 __all__ = ["Light", "draw_light", "expose", "paint_sky"]
 
@@ -194,7 +194,9 @@ def _clouds(
     coordinates = np.stack([z * 0.55 + shift[0], x * 0.55 + shift[1]])
     puff = ndimage.map_coordinates(cloud_tile(), coordinates, order=1, mode="grid-wrap")
     coordinates = np.stack([z * 2.3 + shift[1], x * 2.3 + shift[0]])
-    puff = puff + 0.25 * ndimage.map_coordinates(leaf_tile(), coordinates, order=1, mode="grid-wrap")
+    puff = puff + 0.25 * ndimage.map_coordinates(
+        leaf_tile(), coordinates, order=1, mode="grid-wrap"
+    )
     edge = 1.3 - 2.4 * light.cover
     result: npt.NDArray[np.float64] = np.clip((puff - edge) * 0.8, 0, 1)
     return result
