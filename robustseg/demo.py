@@ -41,6 +41,11 @@ from robustseg.results import ResultStore, load_results
 __all__ = ["Demo", "Size", "run_demo"]
 
 MODELS = ("segformer_b0", "dlv3p_mbv2")
+REMARK = (
+    "Both networks were trained for about a minute, from scratch, on scenes that this program "
+    "drew: the numbers show that it works, not how good these networks are."
+)
+
 SHOWN = (("clean", 0), ("gaussian_noise", 3), ("motion_blur", 3), ("fog", 3), ("snow", 3))
 """Cells whose predictions the report shows."""
 
@@ -111,7 +116,7 @@ def run_demo(demo: Demo, console: Console) -> Table:
     evaluate_models(demo, frames, checkpoints, console)
     figures = draw_figures(demo, frames, checkpoints, console)
     results, _ = load_results(demo.output / "runs")
-    return write_report(results, demo.report, figures=figures)
+    return write_report(results, demo.report, figures=figures, remarks=[REMARK])
 
 
 def make_scenes(demo: Demo, console: Console) -> None:

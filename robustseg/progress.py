@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-__all__ = ["Console", "Task"]
+__all__ = ["Console", "Task", "counted", "duration"]
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -101,6 +101,11 @@ def _bar(stream: IO[str], label: str, total: int) -> Iterator[Task]:
                 progress.update(row, advance=count, note=note)
 
         yield _BarTask()
+
+
+def counted(number: int, word: str) -> str:
+    """Write a count with its noun: ``1 image``, ``2 images``."""
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def duration(seconds: float) -> str:

@@ -21,6 +21,7 @@ from robustseg.corruptions.severity import CORRUPTIONS, SEVERITIES
 from robustseg.errors import DataError
 from robustseg.files import set_aside, write_text
 from robustseg.metrics.confusion import Confusion, mean_iou
+from robustseg.progress import counted
 
 __all__ = [
     "CLEAN",
@@ -37,6 +38,8 @@ _T = TypeVar("_T")
 
 SCHEMA = 1
 CLEAN = "clean"
+MOST_PIXELS = 2**53
+"""Counts stay exact up to here; sums of larger ones could pass the range of int64."""
 
 
 @dataclass(frozen=True, order=True)
@@ -97,7 +100,7 @@ class Protocol:
             if self.inference == "slide"
             else "whole image"
         )
-        count = f"{self.images} images" + (" (a sample)" if self.limited else "")
+        count = counted(self.images, "image") + (" (a sample)" if self.limited else "")
         return (
             f"{self.data} {self.split}, {count}, {how}, single scale, {self.precision}; "
             f"corruptions {self.definition}, seed {self.seed}, {self.source}"
@@ -149,8 +152,10 @@ class CellResult:
         return mean_iou(self.confusion)
 
     def same_settings(self, other: CellResult) -> str:
-        """Say in what two results of one cell differ besides their numbers; empty if in nothing."""
+        """Say in what two results differ besides their numbers; empty if in nothing."""
         pairs = {
+            "cell": (self.cell, other.cell),
+            "model": (self.model.name, other.model.name),
             "settings": (self.protocol, other.protocol),
             "checkpoint": (self.model.checkpoint, other.model.checkpoint),
             **{
@@ -286,4 +291,6 @@ def _confusion(content: list[list[int]]) -> Confusion:
         raise ValueError("confusion matrix")
     if matrix.min() < 0:
         raise ValueError("negative counts")
+    if matrix.sum(dtype=np.float64) > MOST_PIXELS:
+        raise ValueError("more pixels than can be counted")
     return matrix.astype(np.int64)

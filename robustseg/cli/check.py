@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
     """Print an overview and all findings; 1 if any of them is an error."""
     from robustseg.datasets.doctor import count_pairs, diagnose, summarise
 
-    fallback = Path(os.environ.get("CITYSCAPES_DATASET", "cityscapes"))
-    root = args.root or fallback
+    fallback = os.environ.get("CITYSCAPES_DATASET") or "cityscapes"  # empty counts as not set
+    root = (args.root or Path(fallback)).expanduser()
     with console_of(args).task(f"reading {root}", count_pairs(root, args.splits)) as task:
         diagnosis = diagnose(root, on_done=task.advance, splits=args.splits)
     if diagnosis.overview:

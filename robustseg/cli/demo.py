@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from robustseg.engine.device import pick_device
     from robustseg.reports.render import to_text
 
-    check_at_least("--workers", args.workers, 0)
+    check_at_least("--workers", args.workers, 1)
     demo = Demo(args.output, pick_device(args.device), args.seed, args.workers, Size())
     table = run_demo(demo, console_of(args))
     print(to_text(table, shutil.get_terminal_size().columns))

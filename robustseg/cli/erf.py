@@ -18,6 +18,7 @@ from robustseg.cli.options import (
     given_checkpoints,
 )
 from robustseg.errors import CheckpointError
+from robustseg.progress import counted
 
 if TYPE_CHECKING:
     from robustseg.progress import Console
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     stages = STAGES if "all" in args.stage else [s for s in STAGES if s in args.stage]
     taps = ["head" if s == "head" else f"stage{s}" for s in stages]
     console = console_of(args)
-    console.say(f"{', '.join(models)}: {', '.join(taps)} over {len(data.frames)} images")
+    console.say(f"{', '.join(models)}: {', '.join(taps)} over {counted(len(data.frames), 'image')}")
     if args.dry_run:
         return 0
     print(draw(data, paths, taps, args.crop, args.device, args.output, console))

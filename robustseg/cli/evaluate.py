@@ -22,6 +22,7 @@ from robustseg.cli.options import (
     shard_of,
 )
 from robustseg.errors import DataError, SettingError
+from robustseg.progress import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,16 +134,19 @@ def _evaluate(
     console.say(_announcement(plan, data, str(device), args.runs / protocol.slug))
     if args.dry_run:
         return 0
-    loaded = load_models(checkpoints, plan, device)
-    Evaluation(data.frames, pictures, inference, store, args.workers).run(plan, loaded, console)
+    if plan.todo:
+        loaded = load_models(checkpoints, plan, device)
+        evaluation = Evaluation(data.frames, pictures, inference, store, args.workers)
+        evaluation.run(plan, loaded, console)
     _print_table(args.runs, protocol.slug)
     return 0
 
 
 def _announcement(plan: Plan, data: Data, device: str, folder: Path) -> str:
     return (
-        f"{len(data.frames)} images of {data.root}; {plan.missing} cells to do, "
-        f"{plan.finished} finished; on {device}; results in {folder}"
+        f"{counted(len(data.frames), 'image')} of {data.root}; "
+        f"{counted(plan.missing, 'cell')} to do, {plan.finished} finished; on {device}; "
+        f"results in {folder}"
     )
 
 
@@ -171,11 +175,14 @@ def _pictures(
 
 
 def _print_table(runs: Path, slug: str) -> None:
+    """Print the rows of one protocol; the published ones are the report's."""
     import shutil
+    from dataclasses import replace
 
     from robustseg.reports.render import to_text
     from robustseg.reports.table import build_table
     from robustseg.results import load_results
 
-    results = [r for r in load_results(runs)[0] if r.protocol.slug == slug]
-    print(to_text(build_table(results), shutil.get_terminal_size().columns), end="")
+    table = build_table(r for r in load_results(runs)[0] if r.protocol.slug == slug)
+    measured = replace(table, blocks=table.blocks[:-1])
+    print(to_text(measured, shutil.get_terminal_size().columns), end="")

@@ -48,6 +48,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def default_root_c(root: Path) -> Path:
     """Name the corrupted set beside its root: ``cityscapes`` -> ``cityscapes_c``."""
+    if root.name == "..":
+        root = root.resolve()
     absolute = root.absolute()
     return root.parent / f"{absolute.name}_c" if root.name else Path(f"{absolute}_c")
 
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     _check_space(root_c, size)
     prepare_tree(data.root, root_c, corruptions, severities, args.seed)
-    failures = write_set(plan, args.seed, args.workers, console)
+    failures = write_set(plan, args.seed, args.workers, console) if plan else []
     for failure in failures:
         console.say(f"left out: {failure}")
     print(root_c)

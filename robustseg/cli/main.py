@@ -54,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 done in part, 2 wrong input or no space or rights, 130 interrupted.
     """
     args = build_parser().parse_args(argv)
+    # Waiting threads of torch spin by default: a second busy process on the same cores then slows
+    # training on a CPU eightfold. Read when torch is loaded, which is after this.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code: int = args.run(args)
     except KeyboardInterrupt:

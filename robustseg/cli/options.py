@@ -149,7 +149,7 @@ def given_checkpoints(pairs: Sequence[str], models: Sequence[str]) -> dict[str, 
             raise SettingError(f"--checkpoint {pair!r} is not of the form NAME=PATH")
         if name not in models:
             raise SettingError(f"--checkpoint {pair}: {name} is not among the models asked for")
-        given[name] = Path(path)
+        given[name] = Path(path).expanduser()  # shells leave the ~ of NAME=~/PATH
     return given
 
 

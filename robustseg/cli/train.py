@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from robustseg.cli.options import add_data, add_general, check_at_least, console_of, data_of
+from robustseg.errors import SettingError
+from robustseg.progress import counted
 
 __all__ = ["add_parser", "run"]
 
@@ -57,10 +59,12 @@ def run(args: argparse.Namespace) -> int:
 
     get_spec(args.model)
     check_at_least("--workers", args.workers, 0)
+    if not 0 <= args.seed < 1 << 63:
+        raise SettingError(f"--seed must be from 0 to 2**63 - 1, found {args.seed}")
     recipe = load_recipe(args.recipe or default_recipe(args.model), args.overrides)
     data = data_of(args)
     console = console_of(args)
-    console.say(f"{args.model}: {len(data.frames)} images of {data.root}, {data.split}")
+    console.say(f"{args.model}: {counted(len(data.frames), 'image')} of {data.root}, {data.split}")
     if args.dry_run:
         print(recipe.to_json())
         return 0

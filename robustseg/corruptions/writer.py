@@ -13,6 +13,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +115,8 @@ def _link_labels(labels: Path, cell: Path) -> None:
     """Link ``gtFine`` into a cell's folder, so that the cell is itself a data set."""
     cell.mkdir(parents=True, exist_ok=True)
     link = cell / "gtFine"
+    if link.is_symlink() and not link.exists():
+        link.unlink(missing_ok=True)  # the data set was moved
     if link.is_symlink() or link.exists() or not labels.exists():
         return
     try:
@@ -164,7 +167,9 @@ def _run(plan: Sequence[Work], seed: int, workers: int) -> Iterator[tuple[Work, 
     try:
         while True:
             for work in todo:
-                waiting[pool.submit(make_files, work, seed, {})] = work
+                with _interrupts_blocked():  # submitting starts the processes
+                    future = pool.submit(make_files, work, seed, {})
+                waiting[future] = work
                 if len(waiting) >= 4 * workers:
                     break
             if not waiting:
@@ -173,6 +178,19 @@ def _run(plan: Sequence[Work], seed: int, workers: int) -> Iterator[tuple[Work, 
                 yield waiting.pop(future), future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Hide Ctrl-C from processes started in this block, also while they load; here it waits."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_interrupt() -> None:

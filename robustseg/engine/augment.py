@@ -71,14 +71,16 @@ def random_crop(
 ) -> tuple[ImageArray, LabelArray]:
     """Cut a crop in which no class fills more than ``cat_max_ratio`` of the counted pixels.
 
-    After ten tries the last is taken as it is. Where the image is smaller than the crop, the rest
-    is padded at the bottom and on the right, with ignored labels.
+    After ten tries the last is taken as it is; at a ratio of 1 the first is. Where the image is
+    smaller than the crop, the rest is padded at the bottom and on the right, with ignored labels.
     """
     height, width = crop
     for _ in range(CROP_TRIES):
         top = rng.randint(0, max(label.shape[0] - height, 0) + 1)
         left = rng.randint(0, max(label.shape[1] - width, 0) + 1)
         part = label[top : top + height, left : left + width]
+        if cat_max_ratio >= 1:
+            break
         counts = np.bincount(part.ravel(), minlength=IGNORE + 1)[:IGNORE]
         if (counts > 0).sum() > 1 and counts.max() < cat_max_ratio * counts.sum():
             break

@@ -178,7 +178,7 @@ class Evaluation:
         passes = plan.missing * len(self.frames)
         with (
             console.task("evaluating", passes) as task,
-            torch.backends.cudnn.flags(allow_tf32=False),
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
         ):
             for cell, wanted in plan.todo.items():
                 self._run_cell(cell, wanted, models, task)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from robustseg.datasets.cityscapes import load_image, load_sample
+from robustseg.datasets.cityscapes import check_sizes, load_image, load_sample
 from robustseg.datasets.sample import Frame, Sample
 from robustseg.results import Cell
 
@@ -98,7 +98,10 @@ class StoredCells:
         sample = self.decoded.get(frame)
         if cell.severity == 0:
             return sample
-        return replace(sample, image=load_image(self.path(frame, cell)))
+        path = self.path(frame, cell)
+        image = load_image(path)
+        check_sizes(path, image, sample.label)
+        return replace(sample, image=image)
 
 
 def ahead(

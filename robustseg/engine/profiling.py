@@ -50,7 +50,7 @@ def count_parameters(model: SegmentationModel) -> int:
 def count_macs(model: SegmentationModel, height: int, width: int) -> int:
     """Count multiply-accumulates up to the logits, on the meta device: nothing is computed."""
     # shapes alone are traced, so that large inputs cost no memory
-    shadow = copy.deepcopy(model).to("meta")
+    shadow = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shadow.logits(torch.empty(1, 3, height, width, device="meta"))
     return int(counter.get_total_flops()) // 2

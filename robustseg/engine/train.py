@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import math
 import pickle
+import signal
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from robustseg.datasets.cityscapes import BadFileError
 from robustseg.datasets.labels import IGNORE, NUM_CLASSES
 from robustseg.datasets.sample import Frame
 from robustseg.engine.augment import random_example
 from robustseg.engine.pictures import DecodedSamples
 from robustseg.engine.recipes import Recipe
-from robustseg.errors import CheckpointError, RobustsegError, SettingError
+from robustseg.errors import CheckpointError, DataError, RobustsegError, SettingError
 from robustseg.files import atomic_path, write_text
 from robustseg.models.base import SegmentationModel
 from robustseg.models.checkpoints import load_model, read_checkpoint, save_checkpoint
@@ -207,7 +211,8 @@ def train(
             with console.task(f"training {name}", recipe.iterations) as task:
                 task.advance(start)
                 for images, labels in batches:
-                    loss = state.step(images.to(device), labels.to(device))
+                    with interrupts_held():
+                        loss = state.step(images.to(device), labels.to(device))
                     task.advance(note=f"loss {loss:.3f}" if loss is not None else "")
         except KeyboardInterrupt:
             state.save()
@@ -215,6 +220,23 @@ def train(
     card = {"recipe": recipe.to_json(), "iterations": str(recipe.iterations), "seed": str(seed)}
     save_checkpoint(paths.weights, name, model.eval(), card)
     paths.state.unlink(missing_ok=True)  # the weights are safe, the optimizer's moments are spent
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends: a state saved amid a step does not go on exactly."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 class _Loop:
@@ -251,16 +273,18 @@ class _Loop:
         self.optimizer.step()
         self.iteration += 1
         if self.iteration % LOG_EVERY == 0 or self.iteration == self.recipe.iterations:
-            self._log(loss.item(), rate)
+            # the mean over no pixel is nan, though nothing is wrong
+            self._log(loss.item() if (labels != IGNORE).any() else 0.0, rate)
         if self.iteration % SAVE_EVERY == 0 and self.iteration < self.recipe.iterations:
             self.save()
         return self.last_loss
 
     def _log(self, loss: float, rate: float) -> None:
         if not math.isfinite(loss):
+            kept = "the last good state is" if self.paths.state.exists() else "the log is"
             raise RobustsegError(
                 f"the loss is {loss} at iteration {self.iteration}: lower the rate with "
-                f"--set lr={self.recipe.lr / 2:g}; the last good state is in {self.paths.folder}"
+                f"--set lr={self.recipe.lr / 2:g}; {kept} in {self.paths.folder}"
             )
         self.last_loss = loss
         with self.paths.log.open("a", newline="") as stream:
@@ -275,14 +299,24 @@ class _Loop:
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
         }
+        device = next(self.model.parameters()).device
+        if device.type == "cuda":
+            content["random_cuda"] = torch.cuda.get_rng_state(device)
         with atomic_path(self.paths.state) as temporary:
             torch.save(content, temporary)
+
+
+_NAME_OF_ERROR = f"{BadFileError.__module__}.{BadFileError.__qualname__}: "
 
 
 def _batches(
     crops: Crops, start: int, batch_size: int, workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Load the batches from iteration ``start`` on, in order."""
+    """Load the batches from iteration ``start`` on, in order.
+
+    Raises:
+        DataError: An image or label cannot be read, in its own words also from a worker.
+    """
     numbers = range(start * batch_size, len(crops))
     loader = DataLoader(
         crops,
@@ -290,8 +324,15 @@ def _batches(
         sampler=numbers,
         num_workers=workers,
         persistent_workers=workers > 0,
+        # of its own, or each call would draw from the stream of dropout
+        generator=torch.Generator(),
     )
-    return iter(loader)
+    try:
+        yield from loader
+    except DataError as error:
+        # a worker's error comes back as the text of its traceback
+        line = str(error).strip().splitlines()[-1]
+        raise DataError(line.removeprefix(_NAME_OF_ERROR)) from error
 
 
 def _resume(
@@ -337,6 +378,9 @@ def _load_state(
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
         torch.set_rng_state(content["random"])
+        device = next(model.parameters()).device
+        if device.type == "cuda" and "random_cuda" in content:
+            torch.cuda.set_rng_state(content["random_cuda"], device)
         return int(content["iteration"])
     except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, EOFError) as error:
         raise CheckpointError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 
 from robustseg.erf.gradients import FieldMap
 from robustseg.files import atomic_path
+from robustseg.progress import counted
 
 __all__ = ["POWER", "display", "draw_fields"]
 
@@ -36,34 +38,41 @@ def draw_fields(
 ) -> None:
     """Draw the maps of all models and taps, each scaled to its own maximum.
 
+    Rows are models and columns taps; a single tap is drawn as a row of models.
+
     Args:
         fields: (model, tap) to map.
-        models: Name and label of each row.
-        taps: The columns.
+        models: Name and label of each model.
+        taps: Of ``TAPS``.
         images: How many images the maps average, for the caption.
         path: PNG or PDF to write.
     """
-    rows, columns = len(models), len(taps)
-    figure = Figure(figsize=(2.1 * columns + 1.2, 2.15 * rows + 0.75), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for i, (name, label) in enumerate(models):
-        for j, tap in enumerate(taps):
-            axis = axes[i, j]
-            picture = axis.imshow(display(fields[name, tap]), cmap="magma", vmin=0, vmax=1)
+    titles = [TITLES[tap] for tap in taps]
+    labels = [label for _, label in models]
+    grid = [[fields[name, tap] for tap in taps] for name, _ in models]
+    if len(taps) == 1:
+        titles, labels = labels, titles
+        grid = [[row[0] for row in grid]]
+    figure = Figure(figsize=(2.1 * len(titles) + 1.2, 2.15 * len(labels) + 0.9))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(len(labels), len(titles), squeeze=False)
+    for row, row_axes in zip(grid, axes, strict=True):
+        for field, axis in zip(row, row_axes, strict=True):
+            picture = axis.imshow(display(field), cmap="magma", vmin=0, vmax=1)
             axis.set_xticks([])
             axis.set_yticks([])
-            if i == 0:
-                axis.set_title(TITLES[tap], fontsize=10)
-            if j == 0:
-                axis.set_ylabel(label, fontsize=10)
+    for title, axis in zip(titles, axes[0], strict=True):
+        axis.set_title(title, fontsize=10)
+    for label, axis in zip(labels, axes[:, 0], strict=True):
+        axis.set_ylabel(label, fontsize=10)
     bar = figure.colorbar(picture, ax=axes, shrink=0.85, pad=0.02)
     bar.set_label(f"(gradient / maximum)$^{{{POWER}}}$", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    side = next(iter(fields.values())).shape[0]
+    side = grid[0][0].shape[0]
     caption = (
-        f"Mean input gradient of the centre unit over {images} image{'s' * (images != 1)}, "
+        f"Mean input gradient of the centre unit over {counted(images, 'image')}, "
         f"{side} x {side} centre crop"
     )
-    figure.supxlabel(caption, fontsize=8)
+    figure.supxlabel(textwrap.fill(caption, 33 * len(titles) + 10), fontsize=8)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)

@@ -46,6 +46,7 @@ def write_report(
     output: Path,
     averaging: Averaging = "paper",
     figures: Sequence[FigureFile] = (),
+    remarks: Sequence[str] = (),
 ) -> Table:
     """Write the table in all formats, the figures and the page.
 
@@ -55,6 +56,7 @@ def write_report(
             are written into it.
         averaging: Over severities.
         figures: Further pictures for the page.
+        remarks: Sentences for the top of the page.
 
     Returns:
         The table.
@@ -64,7 +66,7 @@ def write_report(
     write_text(output / "table5.tex", to_latex(table))
     write_text(output / "table5.csv", to_csv(table))
     drawn = [*_draw_curves(results, output), *figures]
-    write_text(output / "index.html", _page(table, results, drawn))
+    write_text(output / "index.html", _page(table, results, drawn, remarks))
     return table
 
 
@@ -82,7 +84,12 @@ def _draw_curves(results: Sequence[CellResult], output: Path) -> list[FigureFile
     return drawn
 
 
-def _page(table: Table, results: Sequence[CellResult], figures: Sequence[FigureFile]) -> str:
+def _page(
+    table: Table,
+    results: Sequence[CellResult],
+    figures: Sequence[FigureFile],
+    remarks: Sequence[str],
+) -> str:
     source = resources.files(__package__).joinpath("data/page.html.jinja").read_text()
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -92,7 +99,7 @@ def _page(table: Table, results: Sequence[CellResult], figures: Sequence[FigureF
         headings=HEADINGS,
         names=NAMES,
         figures=figures,
-        summary=summary(table),
+        summary=[*summary(table), *remarks],
         provenance=_provenance(results),
         version=__version__,
     )

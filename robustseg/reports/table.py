@@ -19,7 +19,17 @@ from robustseg.models.zoo import MODELS
 from robustseg.reports.published import published_rows
 from robustseg.results import CLEAN, CellResult
 
-__all__ = ["COLUMNS", "HEADINGS", "SHORT", "Block", "Number", "Row", "Table", "build_table"]
+__all__ = [
+    "COLUMNS",
+    "HEADINGS",
+    "SHORT",
+    "Block",
+    "Number",
+    "Row",
+    "Table",
+    "build_table",
+    "in_order",
+]
 
 SHORT = {
     "motion_blur": "Motion",
@@ -123,7 +133,7 @@ def build_table(results: Iterable[CellResult], averaging: Averaging = "paper") -
         titles[slug] = result.protocol.title
         grouped.setdefault(slug, {}).setdefault(result.model.name, []).append(result)
     blocks = [
-        Block(titles[slug], _rank([_measured_row(models[n], averaging) for n in _in_order(models)]))
+        Block(titles[slug], _rank([_measured_row(models[n], averaging) for n in in_order(models)]))
         for slug, models in grouped.items()
     ]
     notes = [note for block in blocks for note in _missing_notes(block)]
@@ -132,7 +142,7 @@ def build_table(results: Iterable[CellResult], averaging: Averaging = "paper") -
     return Table(caption, averaging, tuple(blocks), tuple(notes))
 
 
-def _in_order(names: Iterable[str]) -> list[str]:
+def in_order(names: Iterable[str]) -> list[str]:
     """Sort models as the zoo lists them; others follow."""
     known = {name: i for i, name in enumerate(MODELS)}
     return sorted(names, key=lambda name: (known.get(name, len(known)), name))
@@ -183,9 +193,10 @@ def _missing_notes(block: Block) -> list[str]:
         missing = {key: n.missing for key, n in row.numbers.items() if n.missing}
         count = sum(len(severities) for severities in missing.values())
         if count:
+            where = "all corruptions" if len(missing) == len(CORRUPTIONS) else ", ".join(missing)
             notes.append(
                 f"{row.label}: {count} of the cells that this averaging needs are missing "
-                f"({', '.join(missing)}); run 'robustseg evaluate --models {row.name}'"
+                f"({where}); run 'robustseg evaluate --models {row.name}'"
             )
     return notes
 

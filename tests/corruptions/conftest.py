@@ -69,9 +69,8 @@ def mend(module: types.ModuleType) -> None:
     )
 
 
-@pytest.fixture(scope="session")
-def original() -> Original:
-    """Corrupt by the original code; ``(image, name, severity, seed)``."""
+def load_original() -> Original:
+    """Load the original code; the function takes ``(image, name, severity, seed)``."""
     packaging = types.ModuleType("pkg_resources")
     packaging.__dict__["resource_filename"] = resource_filename
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
@@ -98,6 +97,11 @@ def original() -> Original:
         return corrupted
 
     return corrupt
+
+
+@pytest.fixture(scope="session")
+def original() -> Original:
+    return load_original()
 
 
 def make_picture(height: int, width: int, seed: int) -> ImageArray:

@@ -18,6 +18,17 @@ __all__ = ["RECIPES", "Recipe", "default_recipe", "load_recipe"]
 
 RECIPES = ("segformer", "dlv3p", "quick")
 
+POSITIVE = ("iterations", "batch_size", "lr", "cat_max_ratio")
+NOT_NEGATIVE = (
+    "momentum",
+    "weight_decay",
+    "head_lr_factor",
+    "warmup_iterations",
+    "warmup_ratio",
+    "poly_power",
+    "min_lr",
+)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -93,6 +104,8 @@ def _read(name: str) -> dict[str, Any]:
             text = Path(name).read_text()
         except OSError as error:
             raise SettingError(f"cannot read recipe {name}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise SettingError(f"recipe {name} is not a text file") from error
     else:
         raise unknown_name(name, RECIPES, "recipe")
     try:
@@ -140,13 +153,17 @@ def _convert(key: str, value: object, kind: str) -> object:
 
 def _check(recipe: Recipe) -> None:
     """Refuse values with which no training can run."""
-    positive = ("iterations", "batch_size", "lr", "cat_max_ratio")
-    for key in positive:
-        if getattr(recipe, key) <= 0:
-            raise SettingError(f"{key} must be above 0, found {getattr(recipe, key)}")
+    for key in POSITIVE:
+        if not 0 < getattr(recipe, key) < math.inf:
+            raise SettingError(f"{key} must be a number above 0, found {getattr(recipe, key)}")
+    for key in NOT_NEGATIVE:
+        if not 0 <= getattr(recipe, key) < math.inf:
+            raise SettingError(f"{key} must be a number not below 0, found {getattr(recipe, key)}")
     if min(recipe.crop) < 64:
         raise SettingError(f"crop must be at least [64, 64], found {list(recipe.crop)}")
-    if not 0 < recipe.scale[0] <= recipe.scale[1]:
+    if not 0 < recipe.scale[0] <= recipe.scale[1] < math.inf:
         raise SettingError(f"scale must rise from above 0, found {list(recipe.scale)}")
+    if recipe.momentum >= 1:
+        raise SettingError(f"momentum must be below 1, found {recipe.momentum}")
     if recipe.optimizer not in ("adamw", "sgd"):
         raise SettingError(f"optimizer must be adamw or sgd, found {recipe.optimizer!r}")

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustseg.results import load_results
+
+Outcome = tuple[int, str, str]
+Robustseg = Callable[..., Outcome]
+Start = Callable[[Sequence[str]], subprocess.Popen[str]]
+
+BASIC = ("evaluate", "--models", "segformer_b0", "--device", "cpu")
+FEW = ("--corruptions", "contrast", "fog", "--severities", "2")
+
+
+def finished(place: Path) -> dict[str, tuple[bytes, int]]:
+    paths = place.glob("runs/*/*/*.json")
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
+def test_cells_are_evaluated_and_shown(place: Path, robustseg: Robustseg) -> None:
+    code, out, err = robustseg(*BASIC, *FEW)
+    assert code == 0
+    assert set(finished(place)) == {"clean-0.json", "contrast-2.json", "fog-2.json"}
+    (clean,) = [r for r in load_results(place / "runs")[0] if r.cell.severity == 0]
+    (row,) = [line for line in out.splitlines() if line.startswith("SegFormer-B0 ")][:1]
+    assert f"{100 * clean.miou:.1f}" in row.split()[1]
+    assert "3 cells to do, 0 finished; on cpu" in err
+    before = finished(place)
+    _, again, err = robustseg(*BASIC, *FEW)
+    assert "0 cells to do, 3 finished" in err
+    assert again == out
+    assert finished(place) == before
+
+
+def test_dry_run_computes_nothing(place: Path, robustseg: Robustseg) -> None:
+    code, out, err = robustseg(*BASIC, "--dry-run")
+    assert (code, out) == (0, "")
+    assert "81 cells to do" in err
+    assert not (place / "runs").exists()
+
+
+def test_shards_do_every_cell_once(place: Path, robustseg: Robustseg) -> None:
+    seen: list[set[str]] = []
+    for part in ("1/2", "2/2"):
+        before = set(finished(place))
+        assert robustseg(*BASIC, *FEW, "--shard", part, "-q")[0] == 0
+        seen.append(set(finished(place)) - before)
+    assert [len(names) for names in seen] == [2, 1]
+    assert set(finished(place)) == {"clean-0.json", "contrast-2.json", "fog-2.json"}
+
+
+def test_stored_set_gives_the_numbers_of_computed_images(place: Path, robustseg: Robustseg) -> None:
+    robustseg(*BASIC, *FEW, "-q")
+    robustseg("generate-c", *FEW, "-q", "--workers", "0")
+    code, _, err = robustseg(*BASIC, *FEW, "-q", "--root-c", "cityscapes_c")
+    assert (code, err) == (0, "")
+    results, _ = load_results(place / "runs")
+    assert len(results) == 6
+    for cell in {r.cell for r in results}:
+        a, b = (r for r in results if r.cell == cell)
+        assert {a.protocol.source, b.protocol.source} == {"computed", "stored"}
+        np.testing.assert_array_equal(a.confusion, b.confusion)
+    code, _, err = robustseg(*BASIC, *FEW, "-q", "--root-c", "cityscapes_c", "--seed", "1")
+    assert code == 2
+    assert "give --seed 0" in err
+
+
+def test_root_of_the_environment_and_of_the_working_folder(
+    place: Path, robustseg: Robustseg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, err = robustseg(*BASIC, "--dry-run")
+    assert f"images of {place / 'cityscapes'};" in err
+    (place / "cityscapes").rename(place / "moved")
+    assert robustseg(*BASIC, "--dry-run")[0] == 2
+    monkeypatch.setenv("CITYSCAPES_DATASET", "moved")
+    _, _, err = robustseg(*BASIC, "--dry-run")
+    assert f"images of {place / 'moved'};" in err
+    monkeypatch.setenv("CITYSCAPES_DATASET", "nowhere")
+    _, _, err = robustseg(*BASIC, "--dry-run")
+    assert "no data set at nowhere (from CITYSCAPES_DATASET)" in err
+
+
+def test_tilde_of_a_checkpoint_is_the_home_folder(
+    place: Path, robustseg: Robustseg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "checkpoints").rename(place / "weights")
+    monkeypatch.setenv("HOME", str(place))
+    given = "segformer_b0=~/weights/segformer_b0.safetensors"
+    code, _, err = robustseg(*BASIC, "--dry-run", "--checkpoint", given)
+    assert code == 0
+    assert f"weights from {place}/weights/segformer_b0.safetensors" in err
+
+
+BLOCKED = """
+import sys
+sys.modules["cv2"] = None
+from robustseg.cli.main import main
+sys.exit(main({arguments}))
+"""
+
+
+def run_without_opencv(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(arguments=[*arguments])],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_clean_images_need_no_opencv(place: Path) -> None:
+    done = run_without_opencv([*BASIC, "--clean-only", "-q"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(finished(place)) == {"clean-0.json"}
+
+
+def test_lack_of_opencv_is_one_line(place: Path) -> None:
+    done = run_without_opencv([*BASIC, "--corruptions", "snow", "-q"])
+    assert done.returncode == 2
+    assert done.stderr.startswith("robustseg: error: OpenCV cannot be loaded")
+    assert done.stderr.count("\n") == 1
+    assert set(finished(place)) == {"clean-0.json"}
+
+
+def test_interrupt_ends_with_130_and_the_next_run_goes_on(
+    place: Path, robustseg: Robustseg, start: Start
+) -> None:
+    process = start([*BASIC])
+    deadline = time.monotonic() + 60
+    while len(finished(place)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("robustseg: interrupted: what was finished is kept")
+    assert "Traceback" not in err
+    partly = finished(place)
+    assert 3 <= len(partly) < 81
+    assert load_results(place / "runs")[1] == []
+    code, _, err = robustseg(*BASIC)
+    assert code == 0
+    assert re.search(rf"\b{81 - len(partly)} cells? to do, {len(partly)} finished", err)
+    whole = finished(place)
+    assert len(whole) == 81
+    assert {name: whole[name] for name in partly} == partly

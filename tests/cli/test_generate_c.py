@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from robustseg.cli.generate_c import default_root_c
+
+Outcome = tuple[int, str, str]
+Robustseg = Callable[..., Outcome]
+Start = Callable[[Sequence[str]], subprocess.Popen[str]]
+
+FEW = ("--corruptions", "contrast", "blur", "--severities", "5", "1", "5", "--workers", "0")
+
+
+def images(root_c: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root_c).as_posix(): path.read_bytes()
+        for path in root_c.glob("*/*/leftImg8bit/**/*.png")
+        if not path.name.startswith(".")
+    }
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [
+        ("cityscapes", "here/cityscapes_c"),
+        ("./cityscapes/", "here/cityscapes_c"),
+        (".", "here_c"),
+        ("..", "{base}_c"),
+        ("cityscapes/..", "here_c"),
+        ("{base}/data/cityscapes/", "data/cityscapes_c"),
+        ("link", "here/link_c"),
+    ],
+)
+def test_set_goes_beside_its_root(
+    root: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "base"
+    here = base / "here"
+    (here / "cityscapes").mkdir(parents=True)
+    (base / "data" / "cityscapes").mkdir(parents=True)
+    (here / "link").symlink_to(base / "data" / "cityscapes")
+    monkeypatch.chdir(here)
+    given = Path(root.format(base=base))
+    wanted = base / expected.format(base=base)
+    for found in (default_root_c(given), default_root_c(here / given)):
+        assert Path(os.path.normpath(here / found)) == Path(os.path.normpath(wanted))
+
+
+def test_set_is_written_and_repeated(place: Path, robustseg: Robustseg) -> None:
+    code, out, err = robustseg("generate-c", "--root", "cityscapes", *FEW)
+    assert (code, out) == (0, f"{place / 'cityscapes_c'}\n")
+    made = images(place / "cityscapes_c")
+    assert len(made) == 2 * 5 * 2
+    assert {"/".join(name.split("/")[:2]) for name in made} == {
+        f"{name}/{severity}"
+        for name in ("contrast", "motion_blur", "defocus_blur", "glass_blur", "gaussian_blur")
+        for severity in (1, 5)
+    }
+    assert "20 images (2 x 5 corruptions x 2 severities), 0 there, 20 to make" in err
+    _, _, err = robustseg("generate-c", "--root", "cityscapes", *FEW)
+    assert "20 there, 0 to make" in err
+    assert images(place / "cityscapes_c") == made
+
+
+def test_dry_run_writes_nothing(place: Path, robustseg: Robustseg) -> None:
+    before = sorted(place.rglob("*"))
+    code, out, err = robustseg("generate-c", "--dry-run")
+    assert (code, out) == (0, "")
+    assert "160 images" in err
+    assert sorted(place.rglob("*")) == before
+
+
+def test_shards_make_the_whole(place: Path, robustseg: Robustseg) -> None:
+    for part in ("1/3", "2/3", "3/3"):
+        code, _, _ = robustseg("generate-c", *FEW, "--root-c", "parts", "--shard", part, "-q")
+        assert code == 0
+    robustseg("generate-c", *FEW, "--root-c", "whole", "-q")
+    # parts are cut from what is missing, so that all of it is made by repeating one of them
+    robustseg("generate-c", *FEW, "--root-c", "parts", "-q")
+    assert images(place / "parts") == images(place / "whole")
+
+
+def test_unreadable_image_is_left_out_with_code_one(place: Path, robustseg: Robustseg) -> None:
+    broken = next((place / "cityscapes/leftImg8bit/val/aa").iterdir())
+    broken.write_bytes(broken.read_bytes()[:100])
+    code, _, err = robustseg("generate-c", *FEW)
+    assert code == 1
+    assert f"left out: {broken}: is truncated or damaged" in err
+    assert len(images(place / "cityscapes_c")) == 10
+
+
+def test_another_seed_is_refused(place: Path, robustseg: Robustseg) -> None:
+    robustseg("generate-c", *FEW)
+    before = images(place / "cityscapes_c")
+    code, _, err = robustseg("generate-c", *FEW, "--seed", "1", "-q")
+    assert code == 2
+    assert err.startswith("robustseg: error: ")
+    assert "seed 0" in err
+    assert images(place / "cityscapes_c") == before
+
+
+def test_too_little_space_is_said_before_the_work(
+    place: Path, robustseg: Robustseg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustseg.corruptions.writer.free_bytes", lambda folder: 1000)
+    code, _, err = robustseg("generate-c", "-q")
+    assert code == 2
+    assert "evaluate corrupts on the fly" in err
+    assert not (place / "cityscapes_c").exists()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.4])
+def test_interrupt_ends_with_130_and_keeps_files(
+    delay: float, place: Path, robustseg: Robustseg, start: Start
+) -> None:
+    process = start(["generate-c", "--workers", "2"])
+    assert process.stderr is not None
+    process.stderr.readline()  # says what is to do; then workers start
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("robustseg: interrupted: what was finished is kept")
+    assert "Traceback" not in err
+    partly = images(place / "cityscapes_c")
+    assert len(partly) < 160
+    assert robustseg("generate-c", "-q", "--workers", "0")[0] == 0
+    whole = images(place / "cityscapes_c")
+    assert len(whole) == 160
+    assert partly.items() <= whole.items()

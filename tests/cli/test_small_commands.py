@@ -1,0 +1,189 @@
+"""``list``, ``profile``, ``check``, ``report`` and ``erf``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from robustseg.corruptions.severity import CORRUPTIONS
+from robustseg.engine.recipes import RECIPES
+from robustseg.models.zoo import MODELS
+
+Outcome = tuple[int, str, str]
+Robustseg = Callable[..., Outcome]
+
+EVALUATE = ("evaluate", "--models", "segformer_b0", "--device", "cpu", "-q")
+
+
+def test_list_models_marks_those_with_weights(place: Path, robustseg: Robustseg) -> None:
+    code, out, _ = robustseg("list", "models")
+    lines = out.splitlines()
+    assert code == 0
+    assert [line.split()[0] for line in lines] == list(MODELS)
+    marked = [line.split()[0] for line in lines if "weights in ./checkpoints" in line]
+    assert marked == ["segformer_b0"]
+
+
+def test_list_corruptions_names_each_once(robustseg: Robustseg) -> None:
+    code, out, _ = robustseg("list", "corruptions")
+    assert code == 0
+    names = [line.strip() for line in out.splitlines() if line.strip() in CORRUPTIONS]
+    assert sorted(names) == sorted(CORRUPTIONS)
+    assert sum(line.startswith("    ") for line in out.splitlines()) == 80
+
+
+def test_list_recipes(robustseg: Robustseg) -> None:
+    code, out, _ = robustseg("list", "recipes")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(RECIPES)
+
+
+def test_list_results(place: Path, robustseg: Robustseg) -> None:
+    assert robustseg("list", "results")[1] == "no results in runs\n"
+    robustseg(*EVALUATE, "--corruptions", "fog", "--severities", "1")
+    _, out, _ = robustseg("list", "results")
+    assert "segformer_b0   2 of 81 cells" in out
+    next(place.glob("runs/*/*/fog-1.json")).write_text("{")
+    _, out, _ = robustseg("list", "results")
+    assert "1 of 81 cells" in out
+    assert "damaged: " in out
+
+
+def test_profile_prints_a_line_for_each_model(robustseg: Robustseg) -> None:
+    command = ("profile", "--models", "segformer_b0", "dlv3p_mbv2", "--size", "64", "128", "-q")
+    code, out, err = robustseg(*command)
+    assert (code, err) == (0, "")
+    head, first, second = out.splitlines()
+    assert "GMAC 64 x 128" in head
+    assert first.split()[0] == "segformer_b0"
+    assert 3.7e6 < int(first.split()[1].replace(",", "")) < 3.8e6
+    assert second.split()[0] == "dlv3p_mbv2"
+    code, out, _ = robustseg(*command[:3], "--size", "64", "64", "-q", "--time", "--device", "cpu")
+    assert code == 0
+    assert "seconds on cpu" in out
+    assert float(out.splitlines()[1].split()[-1]) >= 0
+
+
+def test_check_of_a_good_set(place: Path, robustseg: Robustseg) -> None:
+    code, out, _ = robustseg("check", "--root", "cityscapes")
+    assert code == 0
+    assert "val: 2 images, 2 labels" in out
+    assert out.splitlines()[-1] == "cityscapes is a valid data set"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "unlabelled", "missing"])
+def test_check_of_a_broken_set(damage: str, place: Path, robustseg: Robustseg) -> None:
+    image = place / "cityscapes/leftImg8bit/val/aa/aa_000000_000019_leftImg8bit.png"
+    label = place / "cityscapes/gtFine/val/aa/aa_000000_000019_gtFine_labelIds.png"
+    root = "cityscapes"
+    if damage == "truncated":
+        image.write_bytes(image.read_bytes()[:100])
+    elif damage == "unlabelled":
+        label.unlink()
+    else:
+        root = "nowhere"
+    code, out, err = robustseg("check", "--root", root, "-q")
+    assert (code, err) == (1, "")
+    assert out.splitlines()[-1] == f"1 error in {root}"
+    if damage != "missing":
+        assert image.name in out
+
+
+def test_check_takes_the_root_of_the_environment(
+    place: Path, robustseg: Robustseg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert robustseg("check", "-q")[0] == 0
+    monkeypatch.setenv("CITYSCAPES_DATASET", "")  # as good as not set
+    assert robustseg("check", "-q")[0] == 0
+    monkeypatch.setenv("CITYSCAPES_DATASET", str(place / "nowhere"))
+    assert robustseg("check", "-q")[0] == 1
+    monkeypatch.setenv("HOME", str(place))
+    monkeypatch.setenv("CITYSCAPES_DATASET", "~/cityscapes")
+    assert robustseg("check", "-q")[0] == 0
+
+
+def test_report_of_results(place: Path, robustseg: Robustseg) -> None:
+    robustseg(*EVALUATE, "--corruptions", "fog")
+    code, out, err = robustseg("report", "-q")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "report/index.html"
+    assert "SegFormer-B0" in out
+    names = {"index.html", "table5.md", "table5.tex", "table5.csv"}
+    assert names <= {path.name for path in (place / "report").iterdir()}
+    assert "SegFormer-B0" in (place / "report" / "index.html").read_text()
+
+
+def test_report_leaves_out_damaged_results(place: Path, robustseg: Robustseg) -> None:
+    robustseg(*EVALUATE, "--corruptions", "fog")
+    damaged = next(place.glob("runs/*/*/fog-3.json"))
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    code, out, err = robustseg("report")
+    assert code == 0
+    (line,) = [line for line in err.splitlines() if line.startswith("left out: ")]
+    assert "fog-3.json is not a whole result file" in line
+    assert damaged.exists()
+    assert "SegFormer-B0" in out
+
+
+def test_report_of_damaged_results_alone(place: Path, robustseg: Robustseg) -> None:
+    folder = place / "runs" / "protocol" / "segformer_b0"
+    folder.mkdir(parents=True)
+    (folder / "clean-0.json").write_text("")
+    code, out, err = robustseg("report")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("robustseg: error: no results in runs")
+    assert not (place / "report").exists()
+
+
+def test_report_names_a_missing_figure(place: Path, robustseg: Robustseg) -> None:
+    robustseg(*EVALUATE, "--clean-only")
+    code, _, err = robustseg("report", "--figures", "nowhere.png")
+    assert (code, err) == (2, "robustseg: error: no such figure: nowhere.png\n")
+
+
+def test_receptive_fields_are_drawn_and_stored(place: Path, robustseg: Robustseg) -> None:
+    command = ("erf", "--stage", "4", "head", "--crop", "64", "--device", "cpu")
+    code, out, err = robustseg(*command)
+    assert (code, out) == (0, "erf/erf-stage4-head.png\n")
+    assert "segformer_b0: stage4, head over 2 images" in err
+    maps = ["segformer_b0-head.npz", "segformer_b0-stage4.npz"]
+    assert sorted(path.name for path in (place / "erf").glob("*.npz")) == maps
+    stamps = {name: (place / "erf" / name).stat().st_mtime_ns for name in maps}
+    # a cut archive is made again, the whole one is used again
+    (place / "erf" / maps[0]).write_bytes((place / "erf" / maps[0]).read_bytes()[:50])
+    code, _, err = robustseg(*command)
+    assert code == 0
+    assert "receptive fields of segformer_b0: 2 done" in err
+    assert (place / "erf" / maps[1]).stat().st_mtime_ns == stamps[maps[1]]
+    assert (place / "erf" / f"{maps[0]}.old1").exists()
+    code, _, err = robustseg(*command)
+    assert "done" not in err
+
+
+def test_receptive_fields_dry_run(place: Path, robustseg: Robustseg) -> None:
+    code, out, _ = robustseg("erf", "--dry-run")
+    assert (code, out) == (0, "")
+    assert not (place / "erf").exists()
+
+
+def test_training_dry_run_shows_the_recipe(place: Path, robustseg: Robustseg) -> None:
+    command = ("train", "--model", "segformer_b0", "--dry-run", "--set", "iterations=7")
+    code, out, err = robustseg(*command)
+    assert code == 0
+    assert '"iterations": 7' in out
+    assert "2 images of" in err
+    assert not (place / "checkpoints" / "segformer_b0.train").exists()
+
+
+def test_training_writes_where_evaluate_looks(place: Path, robustseg: Robustseg) -> None:
+    (place / "checkpoints" / "segformer_b0.safetensors").unlink()
+    overrides = ("iterations=1", "batch_size=1", "crop=[64,64]")
+    command = ("train", "--model", "segformer_b0", "--workers", "0", "--device", "cpu", "-q")
+    code, out, _ = robustseg(*command, "--set", *overrides)
+    assert (code, out) == (0, "checkpoints/segformer_b0.safetensors\n")
+    assert robustseg(*EVALUATE, "--clean-only")[0] == 0
+    code, _, err = robustseg(*command, "--set", *overrides)
+    assert code == 2
+    assert "is not overwritten" in err

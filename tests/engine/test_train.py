@@ -1,0 +1,421 @@
+from __future__ import annotations
+
+import csv
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from robustseg.datasets.sample import Frame
+from robustseg.engine.pictures import DecodedSamples
+from robustseg.engine.recipes import Recipe, load_recipe
+from robustseg.engine.train import Crops, Paths, _batches, build_optimizer, new_model, train
+from robustseg.errors import CheckpointError, DataError, RobustsegError, SettingError
+from robustseg.models.base import SegmentationModel
+from robustseg.models.checkpoints import load_model, read_checkpoint, save_checkpoint
+from robustseg.models.zoo import create_model
+from robustseg.progress import Console
+
+NAME = "segformer_b0"
+QUIET = Console(quiet=True)
+
+
+def small_recipe(*overrides: str) -> Recipe:
+    usual = ("iterations=6", "batch_size=2", "crop=[64, 64]", "warmup_iterations=2", "lr=1e-3")
+    return load_recipe("segformer", [*usual, *overrides])
+
+
+def run(
+    output: Path,
+    frames: Sequence[Frame],
+    recipe: Recipe,
+    model: SegmentationModel | None = None,
+    name: str = NAME,
+    seed: int = 0,
+    workers: int = 0,
+) -> Paths:
+    paths = Paths.below(output, name)
+    model = model or new_model(name, recipe, seed, None)
+    train(name, model, frames, recipe, seed, paths, workers, QUIET)
+    return paths
+
+
+def losses(paths: Paths) -> dict[int, float]:
+    with paths.log.open() as stream:
+        return {int(row["iteration"]): float(row["loss"]) for row in csv.DictReader(stream)}
+
+
+@pytest.fixture
+def two_classes(tmp_path: Path) -> Sequence[Frame]:
+    """Bright blocks are road, dark ones are sky."""
+    frames = []
+    for number in range(2):
+        bright = np.random.default_rng(number).random((4, 8)) < 0.5
+        bright = bright.repeat(16, 0).repeat(16, 1)
+        image = np.where(bright, 210, 40).astype(np.uint8)[..., None].repeat(3, 2)
+        paths = tmp_path / f"{number}.png", tmp_path / f"{number}_gtFine_labelIds.png"
+        Image.fromarray(image).save(paths[0])
+        Image.fromarray(np.where(bright, 7, 23).astype(np.uint8)).save(paths[1])
+        frames.append(Frame(str(number), *paths))
+    return frames
+
+
+def test_loss_falls_and_the_checkpoint_predicts(
+    two_classes: Sequence[Frame], tmp_path: Path
+) -> None:
+    recipe = small_recipe("iterations=40", "photometric=false", "scale=[1, 1]")
+    paths = run(tmp_path / "out", two_classes, recipe)
+    found = losses(paths)
+    assert sorted(found) == [10, 20, 30, 40]
+    assert found[40] < 0.5 * found[10]
+    assert found[40] < 0.7
+    checkpoint = read_checkpoint(paths.weights)
+    assert checkpoint.card["model"] == NAME
+    assert checkpoint.card["iterations"] == "40"
+    model = load_model(NAME, checkpoint)
+    image = torch.full((1, 3, 64, 64), 210, dtype=torch.uint8)
+    with torch.no_grad():
+        bright = model(model.normalise(image)).argmax(1)
+        dark = model(model.normalise(image // 5)).argmax(1)
+    assert (bright == 0).float().mean() > 0.9
+    assert (dark == 10).float().mean() > 0.9
+    assert not paths.state.exists()
+    assert paths.recipe.read_text() == recipe.to_json()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    training_frames: Sequence[Frame], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Tensor]:
+    paths = run(tmp_path_factory.mktemp("whole"), training_frames, small_recipe())
+    return load_file(paths.weights)
+
+
+def assert_same_weights(path: Path, expected: dict[str, Tensor]) -> None:
+    found = load_file(path)
+    assert found.keys() == expected.keys()
+    differing = [key for key, value in expected.items() if not torch.equal(found[key], value)]
+    assert differing == []
+
+
+class Interrupted(nn.Module):
+    """Press Ctrl-C when a layer is used for the n-th time."""
+
+    def __init__(self, uses: int) -> None:
+        super().__init__()
+        self.left = uses
+
+    def press(self, *_: object) -> None:
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("layer", ["backbone.patch_embed1", "decode_head.linear_pred"])
+def test_interrupted_training_goes_on_to_the_very_same_weights(
+    layer: str,
+    workers: int,
+    training_frames: Sequence[Frame],
+    uninterrupted: dict[str, Tensor],
+    tmp_path: Path,
+) -> None:
+    recipe = small_recipe()
+    model = new_model(NAME, recipe, 0, None)
+    # Ctrl-C comes at any moment: here with dropout's stream and batch statistics already moved
+    model.get_submodule(layer).register_forward_hook(Interrupted(3).press)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, training_frames, recipe, model, workers=workers)
+    paths = Paths.below(tmp_path, NAME)
+    assert not paths.weights.exists()
+    assert torch.load(paths.state, weights_only=True)["iteration"] == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # the weights it starts from are those of the state, not these
+    run(tmp_path, training_frames, recipe, new_model(NAME, recipe, 5, None))
+    assert_same_weights(paths.weights, uninterrupted)
+
+
+def test_interrupt_between_steps_is_resumed_too(
+    training_frames: Sequence[Frame],
+    uninterrupted: dict[str, Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = small_recipe()
+    real = Crops.__getitem__
+
+    def stop(self: Crops, index: int) -> tuple[Tensor, Tensor]:
+        if index == 7:
+            raise KeyboardInterrupt
+        return real(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Crops, "__getitem__", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, training_frames, recipe)
+    paths = run(tmp_path, training_frames, recipe)
+    assert_same_weights(paths.weights, uninterrupted)
+    assert sorted(losses(paths)) == [6]
+
+
+def test_workers_do_not_change_the_weights(
+    training_frames: Sequence[Frame], uninterrupted: dict[str, Tensor], tmp_path: Path
+) -> None:
+    paths = run(tmp_path, training_frames, small_recipe(), workers=2)
+    assert_same_weights(paths.weights, uninterrupted)
+
+
+def test_another_seed_gives_other_weights(
+    training_frames: Sequence[Frame], uninterrupted: dict[str, Tensor], tmp_path: Path
+) -> None:
+    paths = run(tmp_path, training_frames, small_recipe("iterations=1"), seed=1)
+    assert not torch.equal(
+        load_file(paths.weights)["decode_head.linear_pred.weight"],
+        uninterrupted["decode_head.linear_pred.weight"],
+    )
+
+
+def test_global_stream_is_left_alone(training_frames: Sequence[Frame], tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    run(tmp_path, training_frames, small_recipe("iterations=1"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_existing_weights_are_not_overwritten(
+    training_frames: Sequence[Frame], tmp_path: Path
+) -> None:
+    paths = Paths.below(tmp_path, NAME)
+    paths.weights.write_bytes(b"precious")
+    with pytest.raises(SettingError, match="is not overwritten"):
+        run(tmp_path, training_frames, small_recipe())
+    assert paths.weights.read_bytes() == b"precious"
+    assert not paths.folder.exists()
+
+
+@pytest.fixture
+def stopped(training_frames: Sequence[Frame], tmp_path: Path) -> Paths:
+    recipe = small_recipe()
+    model = new_model(NAME, recipe, 0, None)
+    model.get_submodule("decode_head").register_forward_hook(Interrupted(1).press)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, training_frames, recipe, model)
+    return Paths.below(tmp_path, NAME)
+
+
+def test_other_recipe_on_resume_is_refused(
+    stopped: Paths, training_frames: Sequence[Frame]
+) -> None:
+    before = stopped.state.read_bytes()
+    with pytest.raises(SettingError, match="another recipe"):
+        run(stopped.weights.parent, training_frames, small_recipe("lr=2e-3"))
+    assert stopped.state.read_bytes() == before
+
+
+def test_other_seed_on_resume_is_refused(stopped: Paths, training_frames: Sequence[Frame]) -> None:
+    with pytest.raises(SettingError, match="was made with --seed 0"):
+        run(stopped.weights.parent, training_frames, small_recipe(), seed=1)
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_damaged_state_is_named(
+    stopped: Paths, training_frames: Sequence[Frame], size: int
+) -> None:
+    stopped.state.write_bytes(stopped.state.read_bytes()[:size])
+    with pytest.raises(CheckpointError, match="is not a state of this training"):
+        run(stopped.weights.parent, training_frames, small_recipe())
+
+
+def test_log_lines_after_the_state_come_again(
+    stopped: Paths, training_frames: Sequence[Frame]
+) -> None:
+    with stopped.log.open("a") as stream:
+        stream.write("4,9.0,1e-3\n5,9.0,1e-3\n")
+    run(stopped.weights.parent, training_frames, small_recipe())
+    assert sorted(losses(stopped)) == [6]
+
+
+def test_infinite_loss_stops_with_a_sentence(
+    training_frames: Sequence[Frame], tmp_path: Path
+) -> None:
+    recipe = small_recipe()
+    model = new_model(NAME, recipe, 0, None)
+    with torch.no_grad():
+        model.get_parameter("decode_head.linear_pred.bias")[3] = float("nan")
+    with pytest.raises(RobustsegError, match=r"the loss is nan at iteration 6: lower") as caught:
+        run(tmp_path, training_frames, recipe, model)
+    assert "\n" not in str(caught.value)
+    assert "last good state" not in str(caught.value)  # none was saved
+    assert not Paths.below(tmp_path, NAME).weights.exists()
+
+
+def test_batch_of_ignored_pixels_does_no_harm(two_classes: Sequence[Frame], tmp_path: Path) -> None:
+    for frame in two_classes:
+        Image.fromarray(np.zeros((64, 128), np.uint8)).save(frame.label)
+    paths = run(tmp_path / "out", two_classes, small_recipe("iterations=2"))
+    assert all(torch.isfinite(value).all() for value in load_file(paths.weights).values())
+
+
+class Grouped(SegmentationModel):
+    """One parameter of each kind."""
+
+    def __init__(self) -> None:
+        super().__init__(create_model(NAME).normalisation, 19)
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+        self.norm = nn.LayerNorm(4)
+        self.head = nn.Sequential(nn.Conv2d(4, 19, 1), nn.BatchNorm2d(19))
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        raise NotImplementedError
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        raise NotImplementedError
+
+    @property
+    def head_modules(self) -> list[nn.Module]:
+        return [self.head]
+
+
+def group_settings(recipe: Recipe) -> dict[str, tuple[float, float]]:
+    """Parameter name to (rate factor, weight decay)."""
+    model = Grouped()
+    names = {id(p): name for name, p in model.named_parameters()}
+    optimizer = build_optimizer(model, recipe)
+    found = {
+        names[id(p)]: (group["factor"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    assert len(found) == sum(len(g["params"]) for g in optimizer.param_groups) == len(names)
+    return found
+
+
+def test_parameter_groups_of_the_segformer_recipe() -> None:
+    assert group_settings(load_recipe("segformer")) == {
+        "body.0.weight": (1.0, 0.01),
+        "body.0.bias": (1.0, 0.01),
+        "body.1.weight": (1.0, 0.0),
+        "body.1.bias": (1.0, 0.0),
+        "norm.weight": (1.0, 0.0),
+        "norm.bias": (1.0, 0.0),
+        "head.0.weight": (10.0, 0.01),
+        "head.0.bias": (10.0, 0.01),
+        "head.1.weight": (10.0, 0.01),
+        "head.1.bias": (10.0, 0.01),
+    }
+
+
+def test_parameter_groups_of_the_deeplab_recipe() -> None:
+    assert set(group_settings(load_recipe("dlv3p")).values()) == {(1.0, 4e-5)}
+    assert isinstance(build_optimizer(Grouped(), load_recipe("dlv3p")), torch.optim.SGD)
+
+
+def test_rates_of_the_steps_follow_the_recipe(
+    training_frames: Sequence[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[float]] = []
+    real = torch.optim.AdamW.step
+
+    def spy(self: torch.optim.AdamW, *args: object) -> object:
+        seen.append({float(group["lr"]) for group in self.param_groups})
+        return real(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    run(tmp_path, training_frames, small_recipe("iterations=4", "lr=1.6e-3", "warmup_ratio=0.0"))
+    # no warm-up to speak of at 0, half of 0.75 at 1, then 2/4 and 1/4 of the rate
+    expected = [(0.0, 0.0), (6e-4, 6e-3), (8e-4, 8e-3), (4e-4, 4e-3)]
+    assert [sorted(rates) for rates in seen] == [
+        pytest.approx(sorted(set(pair))) for pair in expected
+    ]
+
+
+def test_batch_of_one_is_refused_for_deeplab(
+    training_frames: Sequence[Frame], tmp_path: Path
+) -> None:
+    recipe = small_recipe("batch_size=1")
+    with pytest.raises(SettingError, match="batch_size of 2 or more"):
+        run(tmp_path, training_frames, recipe, Grouped(), "dlv3p_mbv2")
+
+
+def test_deeplab_trains(training_frames: Sequence[Frame], tmp_path: Path) -> None:
+    recipe = replace(small_recipe("iterations=2"), optimizer="sgd")
+    paths = run(tmp_path, training_frames, recipe, name="dlv3p_mbv2")
+    assert load_model("dlv3p_mbv2", read_checkpoint(paths.weights)).num_classes == 19
+
+
+def test_initial_weights_are_those_of_the_checkpoint(tmp_path: Path) -> None:
+    model = create_model(NAME)
+    save_checkpoint(tmp_path / "init.safetensors", NAME, model, {})
+    started = new_model(NAME, small_recipe(), 3, tmp_path / "init.safetensors")
+    for key, value in model.state_dict().items():
+        assert torch.equal(started.state_dict()[key], value)
+    with pytest.raises(CheckpointError, match="holds segformer_b0, not segformer_b1"):
+        new_model("segformer_b1", small_recipe(), 3, tmp_path / "init.safetensors")
+
+
+def test_random_weights_are_a_function_of_the_seed() -> None:
+    first, same, other = (new_model(NAME, small_recipe(), seed, None) for seed in (0, 0, 1))
+    key = "decode_head.linear_pred.weight"
+    assert torch.equal(first.state_dict()[key], same.state_dict()[key])
+    assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
+
+
+def test_crops_are_a_function_of_their_number(training_frames: Sequence[Frame]) -> None:
+    recipe = small_recipe()
+    one = Crops(training_frames, recipe, 0, DecodedSamples())
+    two = Crops(training_frames, recipe, 0, DecodedSamples(limit=0))
+    assert len(one) == 12
+    forward = [one[i] for i in range(12)]
+    for i in reversed(range(12)):
+        image, label = two[i]
+        assert torch.equal(image, forward[i][0])
+        assert torch.equal(label, forward[i][1])
+    assert (forward[0][0].dtype, forward[0][1].dtype) == (torch.uint8, torch.int64)
+    assert not torch.equal(forward[0][0], forward[1][0])
+    other = Crops(training_frames, recipe, 1, DecodedSamples())
+    assert not torch.equal(other[0][0], forward[0][0])
+
+
+def test_each_round_shows_every_image_once(training_frames: Sequence[Frame]) -> None:
+    asked: list[str] = []
+
+    class Spy(DecodedSamples):
+        def get(self, frame: Frame) -> object:  # type: ignore[override]
+            asked.append(frame.id)
+            return super().get(frame)
+
+    crops = Crops(training_frames, small_recipe("iterations=40"), 0, Spy())
+    for i in range(80):
+        crops[i]
+    rounds = [tuple(asked[i : i + 4]) for i in range(0, 80, 4)]
+    assert all(sorted(r) == sorted(f.id for f in training_frames) for r in rounds)
+    assert len(set(rounds)) > 5
+
+
+def test_loading_workers_do_not_change_the_crops(training_frames: Sequence[Frame]) -> None:
+    crops = Crops(training_frames, small_recipe(), 0, DecodedSamples())
+    alone, helped = (list(_batches(crops, 2, 2, workers)) for workers in (0, 2))
+    assert len(alone) == len(helped) == 4
+    for i, ((images, labels), (images2, labels2)) in enumerate(zip(alone, helped, strict=True)):
+        assert torch.equal(images, images2)
+        assert torch.equal(labels, labels2)
+        assert torch.equal(images[1], crops[2 * (i + 2) + 1][0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_image_is_named_in_one_line(
+    training_frames: Sequence[Frame], tmp_path: Path, workers: int
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(training_frames[0].image.read_bytes()[:300])
+    frames = [replace(training_frames[0], image=broken)]
+    with pytest.raises(DataError) as caught:
+        run(tmp_path / "out", frames, small_recipe(), workers=workers)
+    assert str(caught.value).startswith(f"{broken}: is truncated or damaged; copy")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustseg.corruptions.severity import CORRUPTIONS, GROUPS
+from robustseg.datasets.sample import ImageArray
+from robustseg.reports.figures import (
+    COLOURS,
+    corruption_sheet,
+    picture_grid,
+    severity_curves,
+    title_of,
+)
+from robustseg.results import Cell, CellResult
+
+MakeRow = Callable[..., list[CellResult]]
+MakeResult = Callable[..., CellResult]
+
+
+def read(path: Path) -> ImageArray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+def flat(colour: tuple[int, int, int], height: int = 32, width: int = 64) -> ImageArray:
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def share(image: ImageArray, colour: tuple[int, int, int]) -> float:
+    return float((image == colour).all(-1).mean())
+
+
+def centre(image: ImageArray, colour: tuple[int, int, int]) -> tuple[float, float]:
+    rows, columns = np.nonzero((image == colour).all(-1))
+    return float(rows.mean()), float(columns.mean())
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue
+
+
+def test_curves_have_a_line_for_each_network(make_row: MakeRow, tmp_path: Path) -> None:
+    results = [*make_row("80", "60"), *make_row("75", "30", model="dlv3p_r50")]
+    path = tmp_path / "new" / "curves.png"
+    severity_curves(results, path)
+    image = read(path)
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 10
+    assert share(image, rgb(COLOURS[0])) > 0.0005
+    assert share(image, rgb(COLOURS[1])) > 0.0005
+    assert share(image, rgb(COLOURS[2])) == 0
+    # the better network's line lies higher in the rows of plots
+    assert centre(image, rgb(COLOURS[0]))[0] < centre(image, rgb(COLOURS[1]))[0]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["curves.csv", "curves.png"]
+
+
+def test_curves_of_a_few_cells(make_result: MakeResult, tmp_path: Path) -> None:
+    cells = [Cell("clean", 0), Cell("fog", 2), Cell("frost", 5)]
+    results = [
+        make_result(percent, cell)
+        for percent, cell in zip(["80", "33.333", "0"], cells, strict=True)
+    ]
+    severity_curves(results, tmp_path / "c.png")
+    assert share(read(tmp_path / "c.png"), rgb(COLOURS[0])) > 0
+    with (tmp_path / "c.csv").open() as stream:
+        lines = list(csv.reader(stream))
+    assert lines == [
+        ["method", "corruption", "severity", "miou_percent"],
+        ["SegFormer-B0", "clean", "0", "80.0000"],
+        ["SegFormer-B0", "fog", "2", "33.3330"],
+        ["SegFormer-B0", "frost", "5", "0.0000"],
+    ]
+
+
+def test_picture_grid_puts_pictures_in_their_places(tmp_path: Path) -> None:
+    red, green, blue, grey = (200, 30, 30), (30, 180, 30), (30, 30, 220), (90, 90, 90)
+    grid = [[flat(red), flat(green)], [flat(blue), flat(grey)]]
+    picture_grid(grid, ["first", "second"], ["left", "right"], tmp_path / "g.png")
+    image = read(tmp_path / "g.png")
+    for colour in (red, green, blue, grey):
+        assert share(image, colour) > 0.12
+    assert centre(image, red)[0] == pytest.approx(centre(image, green)[0], abs=2)
+    assert centre(image, red)[1] == pytest.approx(centre(image, blue)[1], abs=2)
+    assert centre(image, red)[1] < centre(image, green)[1]
+    assert centre(image, red)[0] < centre(image, blue)[0]
+
+
+def test_picture_grid_keeps_the_shape_of_pictures(tmp_path: Path) -> None:
+    red = (200, 30, 30)
+    picture_grid([[flat(red, 40, 120)]], ["row"], ["column"], tmp_path / "g.png")
+    rows, columns = np.nonzero((read(tmp_path / "g.png") == red).all(-1))
+    assert np.ptp(columns) / np.ptp(rows) == pytest.approx(3, rel=0.15)
+
+
+def test_corruption_sheet_takes_the_pictures_that_are_there(tmp_path: Path) -> None:
+    colours = {
+        ("frost", 1): (250, 0, 0),
+        ("frost", 5): (0, 250, 0),
+        ("motion_blur", 1): (0, 0, 250),
+        ("motion_blur", 5): (250, 250, 0),
+        ("motion_blur", 3): (0, 250, 250),
+    }
+    pictures = {cell: flat(colour) for cell, colour in colours.items()}
+    corruption_sheet(pictures, tmp_path / "s.png", [1, 5])
+    image = read(tmp_path / "s.png")
+    # rows in the order of the table, columns by severity; severity 3 was not asked for
+    assert centre(image, (0, 0, 250))[0] < centre(image, (250, 0, 0))[0]
+    assert centre(image, (250, 0, 0))[1] < centre(image, (0, 250, 0))[1]
+    assert share(image, (250, 250, 0)) > 0.1
+    assert share(image, (0, 250, 250)) == 0
+
+
+def test_titles_are_for_people() -> None:
+    titles = [title_of(name) for name in CORRUPTIONS]
+    assert titles[0] == "Motion blur"
+    assert "JPEG" in titles
+    assert len(set(titles)) == sum(map(len, GROUPS.values()))
+    assert not any("_" in title or not title[0].isupper() for title in titles)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import robustseg
+
+PACKAGE = Path(robustseg.__file__).parent
+CHECKOUT = PACKAGE.parent
+
+
+def module_names() -> list[str]:
+    found = pkgutil.walk_packages([str(PACKAGE)], "robustseg.")
+    return ["robustseg", *(m.name for m in found if m.name != "robustseg.__main__")]
+
+
+MODULES = module_names()
+PACKAGES = [
+    f"robustseg.{p.name}" for p in sorted(PACKAGE.iterdir()) if (p / "__init__.py").is_file()
+]
+
+
+@pytest.mark.parametrize("name", ["corruptions", "models", "reports"])
+def test_links_at_the_root_point_into_the_package(name: str) -> None:
+    link = CHECKOUT / name
+    assert link.is_symlink()
+    assert link.readlink() == Path("robustseg") / name
+    assert (link / "__init__.py").samefile(PACKAGE / name / "__init__.py")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_exported_members_exist_once_and_in_order(name: str) -> None:
+    module = importlib.import_module(name)
+    if name.count(".") == 1 and name in PACKAGES and not hasattr(module, "__all__"):
+        assert not public_names(module), "a package that exports says so in __all__"
+        return
+    exported = module.__all__
+    assert len(set(exported)) == len(exported)
+    for member in exported:
+        assert getattr(module, member) is not None or member in vars(module)
+
+
+def public_names(module: ModuleType) -> set[str]:
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
+    }
+
+
+def exported_and_imported(path: Path) -> tuple[set[str], set[str]]:
+    """``__all__`` of a package's file, and what it imports from its own modules."""
+    exported: set[str] = set()
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            exported = set(ast.literal_eval(node.value))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("robustseg."):
+            imported |= {alias.asname or alias.name for alias in node.names}
+    return exported, imported
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_packages_export_all_that_they_gather(name: str) -> None:
+    path = PACKAGE / name.removeprefix("robustseg.") / "__init__.py"
+    if path.parent.name == "recipes" or not (PACKAGE / path.parent.name).is_dir():
+        return
+    exported, imported = exported_and_imported(path)
+    # a helper of the lazy lookup may be imported by its module's name alone
+    modules = {p.stem for p in path.parent.glob("*.py")}
+    assert imported - modules <= exported
+    module = importlib.import_module(name)
+    for member in exported:
+        assert member in dir(module) or getattr(module, member) is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["robustseg.models", "robustseg.corruptions", "robustseg.datasets"]
+)
+def test_unknown_member_is_an_attribute_error(name: str) -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        importlib.import_module(name).nonsense  # noqa: B018
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module of the package that a file imports, also within functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+ABOVE = ("engine", "erf", "reports", "cli", "demo", "results")
+
+FORBIDDEN = {
+    "models": (*ABOVE, "corruptions", "datasets", "metrics"),
+    "corruptions": (*ABOVE, "models", "metrics"),
+    "datasets": (*ABOVE, "models", "corruptions", "metrics"),
+    "metrics": (*ABOVE, "models", "datasets"),
+    "engine": ("cli", "demo", "reports", "erf"),
+    "erf": ("cli", "demo", "reports"),
+    "reports": ("cli", "demo", "engine", "erf"),
+}
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_imports_point_one_way(package: str) -> None:
+    files = list((PACKAGE / package).rglob("*.py"))
+    assert files
+    wrong = [
+        f"{path.name} imports {name}"
+        for path in files
+        for name in imports_of(path)
+        for part in FORBIDDEN[package]
+        if name == f"robustseg.{part}" or name.startswith(f"robustseg.{part}.")
+    ]
+    assert wrong == []
+
+
+def test_direction_test_sees_imports_within_functions() -> None:
+    assert "robustseg.corruptions.registry.corrupt_frame" in set(
+        imports_of(PACKAGE / "engine" / "pictures.py")
+    )
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.name)
+def test_every_module_has_a_docstring_and_says_what_it_exports(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree)
+    if path.name not in ("__init__.py", "__main__.py"):
+        names = {ast.unparse(t) for n in tree.body if isinstance(n, ast.Assign) for t in n.targets}
+        assert "__all__" in names
