@@ -23,19 +23,20 @@ class Task:
 class _PlainTask(Task):
     """Prints a line now and then, so that a log file stays short but shows life."""
 
-    def __init__(self, console: Console, label: str, total: int) -> None:
+    def __init__(self, console: Console, label: str, total: int, done: int) -> None:
         self.console = console
         self.label = label
         self.total = total
-        self.done = 0
+        self.earlier = self.done = done
         self.start = self.last = time.monotonic()
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self.done += count
         now = time.monotonic()
-        if now - self.last >= SECONDS_BETWEEN_LINES and self.done < self.total:
+        made = self.done - self.earlier
+        if now - self.last >= SECONDS_BETWEEN_LINES and made and self.done < self.total:
             self.last = now
-            left = (now - self.start) / self.done * (self.total - self.done)
+            left = (now - self.start) / made * (self.total - self.done)
             self.console.say(
                 f"{self.label}: {self.done}/{self.total}, {duration(left)} left"
                 + (f", {note}" if note else "")
@@ -61,8 +62,13 @@ class Console:
             self.stream.flush()
 
     @contextmanager
-    def task(self, label: str, total: int) -> Iterator[Task]:
+    def task(self, label: str, total: int, done: int = 0) -> Iterator[Task]:
         """Show the progress of ``total`` units until the block ends.
+
+        Args:
+            label: What is being done.
+            total: Units in all.
+            done: Units that an earlier call did.
 
         Yields:
             The task, to be advanced.
@@ -71,15 +77,15 @@ class Console:
         if self.quiet:
             yield Task()
         elif self.stream.isatty():
-            with _bar(self.stream, label, total) as bar:
+            with _bar(self.stream, label, total, done) as bar:
                 yield bar
         else:
-            yield _PlainTask(self, label, total)
+            yield _PlainTask(self, label, total, done)
         self.say(f"{label}: {total} done in {duration(time.monotonic() - started)}")
 
 
 @contextmanager
-def _bar(stream: IO[str], label: str, total: int) -> Iterator[Task]:
+def _bar(stream: IO[str], label: str, total: int, done: int) -> Iterator[Task]:
     # rich is loaded only where a bar is drawn: it costs a tenth of a second
     from rich.console import Console as RichConsole
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -94,7 +100,7 @@ def _bar(stream: IO[str], label: str, total: int) -> Iterator[Task]:
     )
     console = RichConsole(file=stream)
     with Progress(*columns, console=console, transient=True) as progress:
-        row = progress.add_task(label, total=total, note="")
+        row = progress.add_task(label, total=total, completed=done, note="")
 
         class _BarTask(Task):
             def advance(self, count: int = 1, note: str = "") -> None:

@@ -272,6 +272,7 @@ def _build(kind: type[_T], content: dict[str, Any]) -> _T:
     for key, value in content.items():
         if type(value).__name__ != types[key]:
             raise TypeError(f"{key} is {type(value).__name__}")
+        str(value).encode()  # half a surrogate pair could be read but never written
     return kind(**content)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -10,6 +11,9 @@ import pytest
 from robustseg.corruptions.severity import CORRUPTIONS, SEVERITIES
 from robustseg.models.zoo import get_spec
 from robustseg.results import Cell, CellResult, ModelInfo, Protocol
+
+# torch's waiting threads would spin, and slow each other down where tests run side by side
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")

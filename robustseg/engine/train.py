@@ -7,6 +7,7 @@ import math
 import pickle
 import signal
 import threading
+import traceback
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -208,8 +209,7 @@ def train(
         weights = class_weights(frames, crops.decoded).to(device) if recipe.class_weights else None
         state = _Loop(model, optimizer, recipe, seed, paths, start, weights)
         try:
-            with console.task(f"training {name}", recipe.iterations) as task:
-                task.advance(start)
+            with console.task(f"training {name}", recipe.iterations, start) as task:
                 for images, labels in batches:
                     with interrupts_held():
                         loss = state.step(images.to(device), labels.to(device))
@@ -329,10 +329,13 @@ def _batches(
     )
     try:
         yield from loader
+        return
     except DataError as error:
         # a worker's error comes back as the text of its traceback
         line = str(error).strip().splitlines()[-1]
-        raise DataError(line.removeprefix(_NAME_OF_ERROR)) from error
+        # its frames hold the loader, whose workers end at once only if it is freed at once
+        traceback.clear_frames(error.__traceback__)
+    raise DataError(line.removeprefix(_NAME_OF_ERROR))
 
 
 def _resume(

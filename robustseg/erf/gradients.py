@@ -9,11 +9,13 @@ the plain sum over their channels hardly depends on the input.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -163,6 +165,6 @@ def load_map(folder: Path, origin: Origin) -> FieldMap | None:
         with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as content:
             stored: Any = json.loads(str(content["origin"]))
             field: FieldMap = content["field"]
-    except Exception:  # a damaged archive raises whatever its bytes lead to; it is made again
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
         return None
     return field if stored == asdict(origin) else None

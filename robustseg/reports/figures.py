@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from robustseg.corruptions.severity import CORRUPTIONS, GROUPS, SEVERITIES
 from robustseg.datasets.sample import ImageArray
 from robustseg.files import atomic_path, write_text
-from robustseg.reports.table import in_order
+from robustseg.reports.table import rows_of
 from robustseg.results import CLEAN, CellResult
 
 if TYPE_CHECKING:
@@ -81,12 +81,11 @@ def _severity_axis(corruption: str) -> list[tuple[int, tuple[str, int]]]:
 
 
 def _curves(results: Sequence[CellResult]) -> dict[str, dict[tuple[str, int], float]]:
-    labels = {result.model.name: result.model.label for result in results}
-    curves: dict[str, dict[tuple[str, int], float]] = {labels[n]: {} for n in in_order(labels)}
-    for result in results:
-        cell = (result.cell.corruption, result.cell.severity)
-        curves[result.model.label][cell] = result.miou
-    return curves
+    """Give each row's mIoU by corruption and severity."""
+    return {
+        label: {(r.cell.corruption, r.cell.severity): r.miou for r in cells}
+        for label, cells in rows_of(results).items()
+    }
 
 
 def _curve_csv(curves: Mapping[str, Mapping[tuple[str, int], float]]) -> str:

@@ -122,13 +122,18 @@ def summary(table: Table) -> list[str]:
 
 
 def _provenance(results: Sequence[CellResult]) -> list[tuple[str, str]]:
-    facts: dict[str, str] = {}
+    """Say of networks, data and libraries where they came from, each fact once."""
+    facts = []
     for result in results:
-        model = result.model
-        facts[model.label] = (
+        model, protocol = result.model, result.protocol
+        origin = (
             f"{model.parameters:,} parameters from {model.origin}, "
             f"SHA-256 {model.checkpoint[:16]}…, on {result.provenance.get('device', 'unknown')}"
         )
-        facts["Data"] = f"{result.protocol.title}; fingerprint {result.protocol.fingerprint[:16]}…"
-        facts["Libraries"] = ", ".join(f"{k} {v}" for k, v in result.versions.items())
-    return list(facts.items())
+        libraries = ", ".join(f"{k} {v}" for k, v in result.versions.items())
+        facts += [
+            (model.label, origin),
+            ("Data", f"{protocol.title}; fingerprint {protocol.fingerprint[:16]}…"),
+            ("Libraries", libraries),
+        ]
+    return sorted(dict.fromkeys(facts), key=lambda fact: fact[0] in ("Data", "Libraries"))

@@ -33,7 +33,7 @@ def to_text(table: Table, width: int = 1000) -> str:
         width: Columns of characters that there are.
     """
     label = max(len(row.label) for block in table.blocks for row in block.rows)
-    lines = [table.caption]
+    lines = textwrap.wrap(table.caption, max(width, 40))
     for band in _bands(width - label):
         lines += ["", *_header(band, label)]
         for block in table.blocks:
@@ -44,7 +44,8 @@ def to_text(table: Table, width: int = 1000) -> str:
                 + "".join(f"  {_starred(row.numbers[k]):>{_column(k)}}" for k in keys)
                 for row in block.rows
             ]
-    lines += ["", "* best, + second of three or more, in a measured block", *table.notes]
+    lines += ["", "* best, + second of three or more, in a measured block"]
+    lines += [line for note in table.notes for line in textwrap.wrap(note, max(width, 40))]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -126,7 +127,9 @@ def to_latex(table: Table) -> str:
         span = f"\\multicolumn{{{len(COLUMNS) + 1}}}{{l}}{{\\footnotesize {_escape(block.title)}}}"
         lines += ["\\midrule", f"{span} \\\\"]
         lines += [_latex_row(row) for row in block.rows]
-    lines += ["\\bottomrule", "\\end{tabular}}", "\\end{table*}"]
+    lines += ["\\bottomrule", "\\end{tabular}}"]
+    lines += [f"\\par\\footnotesize {_escape(note)}" for note in table.notes]
+    lines += ["\\end{table*}"]
     return "\n".join(lines) + "\n"
 
 

@@ -28,7 +28,7 @@ __all__ = [
     "Row",
     "Table",
     "build_table",
-    "in_order",
+    "rows_of",
 ]
 
 SHORT = {
@@ -126,29 +126,43 @@ def build_table(results: Iterable[CellResult], averaging: Averaging = "paper") -
         results: Of any protocols and models.
         averaging: Over severities.
     """
-    grouped: dict[str, dict[str, list[CellResult]]] = {}
-    titles: dict[str, str] = {}
+    grouped: dict[str, list[CellResult]] = {}
     for result in results:
-        slug = result.protocol.slug
-        titles[slug] = result.protocol.title
-        grouped.setdefault(slug, {}).setdefault(result.model.name, []).append(result)
-    blocks = [
-        Block(titles[slug], _rank([_measured_row(models[n], averaging) for n in in_order(models)]))
-        for slug, models in grouped.items()
-    ]
+        grouped.setdefault(result.protocol.slug, []).append(result)
+    blocks = []
+    for members in grouped.values():
+        rows = [_measured_row(k, cells, averaging) for k, cells in rows_of(members).items()]
+        blocks.append(Block(members[0].protocol.title, _rank(rows)))
     notes = [note for block in blocks for note in _missing_notes(block)]
     blocks.append(_published_block())
     caption = f"Cityscapes-C mIoU (%), {CAPTIONS[averaging]}"
     return Table(caption, averaging, tuple(blocks), tuple(notes))
 
 
-def in_order(names: Iterable[str]) -> list[str]:
-    """Sort models as the zoo lists them; others follow."""
+def rows_of(results: Sequence[CellResult]) -> dict[str, list[CellResult]]:
+    """Share the results of one protocol out to rows, one for each network and checkpoint.
+
+    Args:
+        results: Of one protocol.
+
+    Returns:
+        Label to results, in the zoo's order. A network with several checkpoints has a row for
+        each, labelled with the beginning of its hash.
+    """
     known = {name: i for i, name in enumerate(MODELS)}
-    return sorted(names, key=lambda name: (known.get(name, len(known)), name))
+    rows: dict[tuple[int, str, str], list[CellResult]] = {}
+    for result in results:
+        name = result.model.name
+        key = (known.get(name, len(known)), name, result.model.checkpoint)
+        rows.setdefault(key, []).append(result)
+    names = [name for _, name, _ in rows]
+    return {
+        cells[0].model.label + (f" [{checkpoint[:8]}]" if names.count(name) > 1 else ""): cells
+        for (_, name, checkpoint), cells in sorted(rows.items(), key=lambda row: row[0])
+    }
 
 
-def _measured_row(cells: Sequence[CellResult], averaging: Averaging) -> Row:
+def _measured_row(label: str, cells: Sequence[CellResult], averaging: Averaging) -> Row:
     miou = {(r.cell.corruption, r.cell.severity): r.miou for r in cells}
     columns = {c: corruption_column(miou, c, averaging) for c in CORRUPTIONS}
     clean = miou.get((CLEAN, 0))
@@ -159,9 +173,8 @@ def _measured_row(cells: Sequence[CellResult], averaging: Averaging) -> Row:
         "mean": Column(mean),
         "retention": Column(retention(mean, clean)),
     }
-    model = cells[0].model
     numbers = {key: Number(_percent(c.value), c.missing) for key, c in columns.items()}
-    return Row(model.label, model.name, numbers)
+    return Row(label, cells[0].model.name, numbers)
 
 
 def _percent(value: float | None) -> Decimal | None:
@@ -193,7 +206,7 @@ def _missing_notes(block: Block) -> list[str]:
         missing = {key: n.missing for key, n in row.numbers.items() if n.missing}
         count = sum(len(severities) for severities in missing.values())
         if count:
-            where = "all corruptions" if len(missing) == len(CORRUPTIONS) else ", ".join(missing)
+            where = "all corruptions" if set(missing) == set(CORRUPTIONS) else ", ".join(missing)
             notes.append(
                 f"{row.label}: {count} of the cells that this averaging needs are missing "
                 f"({where}); run 'robustseg evaluate --models {row.name}'"

@@ -23,7 +23,7 @@ FEW = ("--corruptions", "contrast", "fog", "--severities", "2")
 
 
 def finished(place: Path) -> dict[str, tuple[bytes, int]]:
-    paths = place.glob("runs/*/*/*.json")
+    paths = place.glob("runs/*/*/[!.]*.json")
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 

@@ -79,6 +79,15 @@ def test_curves_of_a_few_cells(make_result: MakeResult, tmp_path: Path) -> None:
     ]
 
 
+def test_a_network_whose_label_has_changed_is_still_one_line(
+    make_result: MakeResult, tmp_path: Path
+) -> None:
+    results = [make_result("80", label="old"), make_result("60", Cell("fog", 1), label="new")]
+    severity_curves(results, tmp_path / "c.png")
+    lines = (tmp_path / "c.csv").read_text().splitlines()[1:]
+    assert lines == ["old,clean,0,80.0000", "old,fog,1,60.0000"]
+
+
 def test_picture_grid_puts_pictures_in_their_places(tmp_path: Path) -> None:
     red, green, blue, grey = (200, 30, 30), (30, 180, 30), (30, 30, 220), (90, 90, 90)
     grid = [[flat(red), flat(green)], [flat(blue), flat(grey)]]

@@ -171,6 +171,17 @@ def test_a_missing_clean_cell_is_noted(make_row: MakeRow) -> None:
     assert "(clean)" in table.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("kept", "where"), [("clean", "all corruptions"), ("fog", f"clean, {', '.join(CORRUPTIONS)}")]
+)
+def test_the_note_names_what_is_missing(
+    make_row: MakeRow, make_result: MakeResult, kept: str, where: str
+) -> None:
+    whole = [r for r in make_row("80", "50") if r.cell.corruption == kept]
+    note = build_table(whole).notes[0]
+    assert f"({where.replace(', fog', '')})" in note
+
+
 def test_a_cell_without_scored_pixels_is_a_dash(make_row: MakeRow) -> None:
     empty = np.zeros((2, 2), np.int64)
     results = [
@@ -255,3 +266,18 @@ def test_rows_come_in_the_order_of_the_zoo(make_result: MakeResult) -> None:
     table = build_table([make_result("50", model=model) for model in models])
     names = [row.name for row in table.blocks[0].rows]
     assert names == ["segformer_b0", "segformer_b5", "dlv3p_mbv2", "dlv3p_x71"]
+
+
+def test_two_checkpoints_of_a_network_never_share_a_row(
+    make_result: Callable[..., CellResult],
+) -> None:
+    fog = Cell("fog", 1)
+    results = [
+        make_result("80", checkpoint="a" * 64),
+        make_result("60", fog, checkpoint="b" * 64),
+        make_result("70", model="dlv3p_mbv2"),
+    ]
+    (measured, _published) = build_table(results).blocks
+    labels = [row.label for row in measured.rows]
+    assert labels == ["SegFormer-B0 [aaaaaaaa]", "SegFormer-B0 [bbbbbbbb]", "DLv3+ (MBv2)"]
+    assert measured.rows[1].numbers["clean"].value is None
