@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-__all__ = ["Console", "Task", "counted", "duration"]
+__all__ = ["Console", "Task", "counted", "duration", "sized"]
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -112,6 +112,11 @@ def _bar(stream: IO[str], label: str, total: int, done: int) -> Iterator[Task]:
 def counted(number: int, word: str) -> str:
     """Write a count with its noun: ``1 image``, ``2 images``."""
     return f"{number} {word}{'s' * (number != 1)}"
+
+
+def sized(number: float) -> str:
+    """Write bytes for people: ``3.1 MB``, ``120.4 GB``."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
 
 
 def duration(seconds: float) -> str:

@@ -195,13 +195,14 @@ class ResultStore:
         }
         write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
-    def usable(self, wanted: CellResult) -> tuple[CellResult | None, str]:
+    def usable(self, wanted: CellResult, move: bool = True) -> tuple[CellResult | None, str]:
         """Look for a finished result with the same settings, checkpoint and versions.
 
         A file that cannot be used is set aside under another name, never overwritten.
 
         Args:
             wanted: A result with an empty matrix that says what is looked for.
+            move: Whether to set such a file aside; else it is only reported.
 
         Returns:
             The result, or None with the reason why the file found was set aside ("" if none was).
@@ -218,8 +219,7 @@ class ResultStore:
             if not difference:
                 return found, ""
             difference = f"{path}: other {difference}"
-        aside = set_aside(path)
-        return None, f"{difference}; kept as {aside.name}"
+        return None, difference + (f"; kept as {set_aside(path).name}" if move else "")
 
 
 def load_results(root: Path) -> tuple[list[CellResult], list[str]]:

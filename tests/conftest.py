@@ -12,7 +12,9 @@ from robustseg.corruptions.severity import CORRUPTIONS, SEVERITIES
 from robustseg.models.zoo import get_spec
 from robustseg.results import Cell, CellResult, ModelInfo, Protocol
 
-# torch's waiting threads would spin, and slow each other down where tests run side by side
+# networks as small as those of the tests lose more by waiting for a second thread than they gain,
+# the more so where tests run side by side
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

@@ -203,7 +203,9 @@ HOSTILE: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("where", "value"), HOSTILE, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(
+    ("where", "value"), HOSTILE, ids=lambda v: "missing" if v is MISSING else str(v)[:40]
+)
 def test_a_hostile_file_is_refused_and_set_aside(
     store: ResultStore, result: CellResult, where: str, value: object
 ) -> None:

@@ -46,8 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="NAME",
         help="default: segformer_b5 dlv3p_r101, or what ./checkpoints holds of the two families",
     )
-    add_data(parser)
-    parser.set_defaults(limit=100)
+    add_data(parser, limit=100)
     add_checkpoints(parser)
     parser.add_argument(
         "--crop", type=int, default=1024, help="side of the centre crop in pixels (default: 1024)"

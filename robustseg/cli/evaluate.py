@@ -126,7 +126,7 @@ def _evaluate(
         name, data.split, data.frames, data.limited, inference, args.seed, pictures.source
     )
     store = ResultStore(args.runs)
-    plan = make_plan(store, protocol, checkpoints, cells)
+    plan = make_plan(store, protocol, checkpoints, cells, move=not args.dry_run)
     for note in plan.notes:
         console.say(f"not used: {note}")
     for model, path in paths.items():

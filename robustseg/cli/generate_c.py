@@ -19,6 +19,7 @@ from robustseg.cli.options import (
     shard_of,
 )
 from robustseg.errors import SettingError
+from robustseg.progress import sized
 
 if TYPE_CHECKING:
     from robustseg.corruptions.writer import Work
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     console.say(
         f"{root_c}: {total} images ({len(data.frames)} x {len(corruptions)} corruptions x "
         f"{len(severities)} severities), {there} there, {missing} to make, "
-        f"about {size / 1e9:.1f} GB"
+        f"about {sized(size)}"
     )
     if args.dry_run:
         return 0
@@ -107,6 +108,6 @@ def _check_space(root_c: Path, size: float) -> None:
     free = free_bytes(root_c)
     if size > free:
         raise SettingError(
-            f"{root_c} needs about {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: give "
+            f"{root_c} needs about {sized(size)} and {sized(free)} are free: give "
             "another --root-c, or leave it out: evaluate corrupts on the fly"
         )

@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from robustseg import __version__
 from robustseg.cli import check, demo, erf, evaluate, generate_c, profile, report, train
@@ -29,9 +30,16 @@ on real data, from a folder that holds cityscapes/:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments; the usage is behind ``--help``."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"robustseg: error: {message} (see '{self.prog} --help')\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the whole command line; nothing heavy is imported."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="robustseg",
         description="How segmentation networks fail when the camera image degrades.",
         epilog=EPILOG,
@@ -65,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as in `robustseg list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (RobustsegError, OSError) as error:
+    except (RobustsegError, OSError, MemoryError) as error:
         if args.verbose:
             traceback.print_exc()
         _say(f"error: {_sentence(error)}")
@@ -74,11 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sentence(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory: use smaller images, crops or batches, or fewer --workers"
     if not isinstance(error, OSError):
         return str(error)
     place = f" {error.filename}" if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"no space left writing{place}: make room and repeat the command, it goes on"
+        return f"no space left to write{place}: make room and repeat the command, it goes on"
     return f"{error.strerror or error}:{place}" if place else str(error)
 
 

@@ -39,7 +39,7 @@ def add_general(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
-def add_data(parser: argparse.ArgumentParser, split: str = "val") -> None:
+def add_data(parser: argparse.ArgumentParser, split: str = "val", limit: int | None = None) -> None:
     """Add ``--root``, ``--split`` and ``--limit``."""
     parser.add_argument(
         "--root",
@@ -49,7 +49,11 @@ def add_data(parser: argparse.ArgumentParser, split: str = "val") -> None:
     )
     parser.add_argument("--split", default=split, help=f"split to use (default: {split})")
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="use the first N images only, for a quick look"
+        "--limit",
+        type=int,
+        default=limit,
+        metavar="N",
+        help=f"use the first N images only (default: {limit or 'all'})",
     )
 
 

@@ -7,21 +7,19 @@ relative link to the clean set's ``gtFine`` beside ``leftImg8bit``.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from robustseg.corruptions.severity import DEFINITION
+from robustseg.corruptions.severity import CORRUPTIONS, DEFINITION
 from robustseg.datasets.cityscapes import load_image
 from robustseg.datasets.sample import Frame, ImageArray
 from robustseg.errors import DataError, RobustsegError, SettingError
 from robustseg.files import write_bytes, write_text
+from robustseg.processes import run_in_processes
 from robustseg.progress import Console
 
 __all__ = ["BYTES_PER_SAMPLE", "Work", "plan_work", "prepare_tree", "stored_seed", "write_set"]
@@ -80,6 +78,7 @@ def prepare_tree(
     facts = {"definition": DEFINITION, "seed": seed, "channel_order": "rgb"}
     found = _read_info(root_c)
     if found is None:
+        _refuse_strangers(root_c)
         write_text(root_c / INFO, json.dumps({"schema": 1, **facts}, indent=1) + "\n")
     elif any(found.get(key) != value for key, value in facts.items()):
         stated = ", ".join(f"{key} {found.get(key)}" for key in facts)
@@ -89,6 +88,16 @@ def prepare_tree(
     for corruption in corruptions:
         for severity in severities:
             _link_labels(root / "gtFine", root_c / corruption / str(severity))
+
+
+def _refuse_strangers(root_c: Path) -> None:
+    """See that a set without a record is empty: its images could be of any seed."""
+    strangers = [name for name in CORRUPTIONS if (root_c / name).exists()]
+    if strangers:
+        raise SettingError(
+            f"{root_c} holds {strangers[0]} but no {INFO} that says how it was made: "
+            "give another --root-c, or move it away"
+        )
 
 
 def stored_seed(root_c: Path) -> int | None:
@@ -105,9 +114,14 @@ def _read_info(root_c: Path) -> dict[str, object] | None:
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
-        raise DataError(f"{path} is damaged: move it away and run generate-c again") from error
+        raise DataError(
+            f"{path} is damaged: give another --root-c, or move {root_c} away"
+        ) from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} is not the record of a corrupted set: move it away")
+        raise DataError(
+            f"{path} is not the record of a corrupted set: give another --root-c, "
+            f"or move {root_c} away"
+        )
     return content
 
 
@@ -155,47 +169,12 @@ def write_set(plan: Sequence[Work], seed: int, workers: int, console: Console) -
 
 
 def _run(plan: Sequence[Work], seed: int, workers: int) -> Iterator[tuple[Work, str]]:
-    if workers <= 1:
-        decoded: dict[Path, ImageArray] = {}
-        for work in plan:
-            yield work, make_files(work, seed, decoded)
+    if workers > 1:
+        yield from run_in_processes(partial(make_files, seed=seed, decoded={}), plan, workers)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
-    waiting: dict[Future[str], Work] = {}
-    todo = iter(plan)
-    try:
-        while True:
-            for work in todo:
-                with _interrupts_blocked():  # submitting starts the processes
-                    future = pool.submit(make_files, work, seed, {})
-                waiting[future] = work
-                if len(waiting) >= 4 * workers:
-                    break
-            if not waiting:
-                return
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                yield waiting.pop(future), future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Hide Ctrl-C from processes started in this block, also while they load; here it waits."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which lets each worker finish its file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    decoded: dict[Path, ImageArray] = {}
+    for work in plan:
+        yield work, make_files(work, seed, decoded)
 
 
 def make_files(work: Work, seed: int, decoded: dict[Path, ImageArray]) -> str:

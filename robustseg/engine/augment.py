@@ -41,7 +41,8 @@ def random_example(
         image, label = image[:, ::-1], label[:, ::-1]
     if recipe.photometric:
         image = distort(image, rng)
-    return np.ascontiguousarray(image), np.ascontiguousarray(label)
+    # views of the decoded image are read-only, which torch warns of
+    return np.array(image, order="C"), np.array(label, order="C")
 
 
 def random_resize(
@@ -104,29 +105,29 @@ def distort(image: ImageArray, rng: np.random.RandomState) -> ImageArray:
     Returns:
         uint8 RGB (H, W, 3).
     """
-    pixels = image.astype(np.float32)
     if rng.randint(2):
-        pixels += rng.uniform(-32, 32)
+        image = _change(image, 1.0, rng.uniform(-32, 32))
     contrast_first = rng.randint(2)
     factor = rng.uniform(0.5, 1.5) if rng.randint(2) else 1.0
     if contrast_first:
-        pixels *= factor
+        image = _change(image, factor, 0.0)
     saturation = rng.uniform(0.5, 1.5) if rng.randint(2) else 1.0
     hue = rng.randint(-18, 18) if rng.randint(2) else 0
     if saturation != 1.0 or hue:
-        pixels = _change_hsv(pixels, saturation, hue)
-    if not contrast_first:
-        pixels *= factor
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+        image = _change_hsv(image, saturation, hue)
+    return image if contrast_first else _change(image, factor, 0.0)
 
 
-def _change_hsv(
-    pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]], saturation: float, hue: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _change(image: ImageArray, factor: float, offset: float) -> ImageArray:
+    """Scale and shift all values, back to bytes after each step as the released code does."""
+    changed = image * np.float32(factor) + np.float32(offset)
+    return np.asarray(np.clip(changed, 0, 255), np.uint8)
+
+
+def _change_hsv(image: ImageArray, saturation: float, hue: int) -> ImageArray:
     """Scale saturation and turn hue by ``hue`` steps of two degrees."""
-    picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).convert("HSV")
-    hsv = np.array(picture).astype(np.int16)
+    hsv = np.array(Image.fromarray(image).convert("HSV")).astype(np.int16)
     hsv[..., 0] = (hsv[..., 0] + round(hue * 256 / 180)) % 256
     hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 255)
     bands = [Image.fromarray(band) for band in np.moveaxis(hsv.astype(np.uint8), 2, 0)]
-    return np.asarray(Image.merge("HSV", bands).convert("RGB"), np.float32)
+    return np.asarray(Image.merge("HSV", bands).convert("RGB"))

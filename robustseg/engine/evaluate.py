@@ -97,6 +97,7 @@ def make_plan(
     protocol: Protocol,
     checkpoints: dict[str, Checkpoint],
     cells: Sequence[Cell],
+    move: bool = True,
 ) -> Plan:
     """Compare what is wanted with the result files that exist.
 
@@ -105,6 +106,7 @@ def make_plan(
         protocol: The settings.
         checkpoints: Model name to weights.
         cells: The cells wanted of each model.
+        move: Whether to set files aside that cannot be used.
     """
     versions = library_versions()
     todo: dict[Cell, list[CellResult]] = {}
@@ -112,7 +114,7 @@ def make_plan(
     for cell in cells:
         for name, checkpoint in checkpoints.items():
             wanted = CellResult(protocol, _describe(name, checkpoint), cell, _no_counts(), versions)
-            found, note = store.usable(wanted)
+            found, note = store.usable(wanted, move)
             if note:
                 notes.append(note)
             if found:

@@ -156,9 +156,17 @@ def new_model(name: str, recipe: Recipe, seed: int, init: Path | None) -> Segmen
 
     Raises:
         CheckpointError: The checkpoint is missing or holds another network.
+        SettingError: Its output stride is not the recipe's.
     """
     if init is not None:
-        return load_model(name, read_checkpoint(init))
+        model = load_model(name, read_checkpoint(init))
+        stride = getattr(model, "output_stride", recipe.output_stride)
+        if stride != recipe.output_stride:
+            raise SettingError(
+                f"{init} has output stride {stride}, the recipe {recipe.output_stride}: "
+                f"give --set output_stride={stride}"
+            )
+        return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return create_model(name, NUM_CLASSES, recipe.output_stride)
@@ -323,7 +331,6 @@ def _batches(
         batch_size=batch_size,
         sampler=numbers,
         num_workers=workers,
-        persistent_workers=workers > 0,
         # of its own, or each call would draw from the stream of dropout
         generator=torch.Generator(),
     )

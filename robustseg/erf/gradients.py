@@ -9,11 +9,13 @@ the plain sum over their channels hardly depends on the input.
 from __future__ import annotations
 
 import json
+import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
@@ -141,6 +143,13 @@ def _fields_of(model: SegmentationModel, pixels: Tensor, taps: Sequence[str]) ->
     return fields
 
 
+DAMAGED = (
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError, struct.error),
+    *(BadZipFile, TokenError, zlib.error),
+)
+"""What numpy raises on an archive with wrong bytes, by where they are."""
+
+
 def map_path(folder: Path, origin: Origin) -> Path:
     """Name the file of a map."""
     return folder / f"{origin.model}-{origin.tap}.npz"
@@ -165,6 +174,6 @@ def load_map(folder: Path, origin: Origin) -> FieldMap | None:
         with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as content:
             stored: Any = json.loads(str(content["origin"]))
             field: FieldMap = content["field"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
+    except DAMAGED:
         return None
     return field if stored == asdict(origin) else None

@@ -187,8 +187,15 @@ def test_set_of_other_origin_has_no_seed(tmp_path: Path) -> None:
 def test_damaged_record_is_named(root: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "cityscapes_c.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"cityscapes_c\.json is .* move it away"):
+    with pytest.raises(DataError, match=r"cityscapes_c\.json is .* give another --root-c"):
         write(root, tmp_path / "set")
+
+
+def test_images_of_unknown_making_are_not_adopted(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "set" / "fog" / "1").mkdir(parents=True)
+    with pytest.raises(SettingError, match=r"holds fog but no cityscapes_c\.json"):
+        write(root, tmp_path / "set")
+    assert not (tmp_path / "set" / "cityscapes_c.json").exists()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -230,7 +237,7 @@ def test_full_disk_ends_in_one_line_and_keeps_finished_files(
         patch.setattr(Path, "write_bytes", fill)
         assert main(arguments) == 2
     err = capsys.readouterr().err
-    assert err.startswith("robustseg: error: no space left writing")
+    assert err.startswith("robustseg: error: no space left to write")
     assert err.count("\n") == 1
     expected = contents(tmp_path / "whole")
     partly = contents(root_c)

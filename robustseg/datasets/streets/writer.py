@@ -8,9 +8,7 @@ shows the same street as a large one.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from robustseg.datasets.streets.paint import Canvas
 from robustseg.datasets.streets.scene import paint_street
 from robustseg.errors import DataError, SettingError
 from robustseg.files import atomic_path
+from robustseg.processes import run_in_processes
 
 __all__ = ["CITIES", "SMALLEST", "render_street", "write_streets"]
 
@@ -133,7 +132,8 @@ def write_streets(
             _write_scene(task)
             notify()
     else:
-        _write_in_parallel(missing, min(workers, len(missing)), notify)
+        for _ in run_in_processes(_write_scene, missing, min(workers, len(missing))):
+            notify()
 
 
 @dataclass(frozen=True)
@@ -187,22 +187,6 @@ def _write_scene(task: _Task) -> None:
     note.add_text("Comment", task.stamp)
     with atomic_path(task.image) as path:
         Image.fromarray(image).save(path, compress_level=1, pnginfo=note)
-
-
-def _write_in_parallel(tasks: list[_Task], workers: int, notify: Callable[[], None]) -> None:
-    # A fork of a process in which torch has started threads can hang; a fresh one cannot.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        pending: set[Future[None]] = {pool.submit(_write_scene, task) for task in tasks}
-        try:
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    notify()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _check_size(height: int, width: int) -> None:

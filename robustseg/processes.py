@@ -1,0 +1,80 @@
+"""Sharing independent pieces of work among processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from robustseg.errors import RobustsegError
+
+__all__ = ["run_in_processes"]
+
+_Work = TypeVar("_Work")
+_Result = TypeVar("_Result")
+
+
+def run_in_processes(
+    function: Callable[[_Work], _Result], pieces: Iterable[_Work], workers: int
+) -> Iterator[tuple[_Work, _Result]]:
+    """Apply a function to pieces of work in several processes.
+
+    Only a few pieces wait at a time. If the caller stops early, by Ctrl-C too, the pieces that
+    have begun are finished and the others dropped.
+
+    Args:
+        function: Importable by name; what it raises is raised here.
+        pieces: The work.
+        workers: How many processes, at least 1.
+
+    Yields:
+        Each piece with its result, in the order of completion.
+
+    Raises:
+        RobustsegError: A process was killed from outside.
+    """
+    # a fork of a process in which torch has started threads can hang; a fresh one cannot
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
+    waiting: dict[Future[_Result], _Work] = {}
+    todo = iter(pieces)
+    try:
+        while True:
+            for piece in todo:
+                with _interrupts_blocked():  # submitting starts the processes
+                    future = pool.submit(function, piece)
+                waiting[future] = piece
+                if len(waiting) >= 4 * workers:
+                    break
+            if not waiting:
+                return
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
+    except BrokenProcessPool as error:
+        raise RobustsegError(
+            "a worker process was killed, perhaps for want of memory: repeat with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Hide Ctrl-C from processes started in this block, also while they load; here it waits."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the parent, which lets each worker finish its piece."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
