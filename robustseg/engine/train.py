@@ -7,37 +7,34 @@ import math
 import pickle
 import signal
 import threading
-import traceback
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
 
-from robustseg.datasets.cityscapes import BadFileError
 from robustseg.datasets.labels import IGNORE, NUM_CLASSES
 from robustseg.datasets.sample import Frame
-from robustseg.engine.augment import random_example
+from robustseg.engine.crops import Crops, batches, class_weights
 from robustseg.engine.pictures import DecodedSamples
 from robustseg.engine.recipes import Recipe
-from robustseg.errors import CheckpointError, DataError, RobustsegError, SettingError
-from robustseg.files import atomic_path, write_text
+from robustseg.errors import CheckpointError, RobustsegError, SettingError
+from robustseg.files import atomic_path, set_aside, write_text
 from robustseg.models.base import SegmentationModel
 from robustseg.models.checkpoints import load_model, read_checkpoint, save_checkpoint
 from robustseg.models.zoo import create_model
 from robustseg.progress import Console
 
-__all__ = ["Crops", "Paths", "build_optimizer", "class_weights", "new_model", "train"]
+__all__ = ["Paths", "build_optimizer", "new_model", "train"]
 
 SAVE_EVERY = 200
 LOG_EVERY = 10
+MEMORY = 4 << 30
+"""Bytes of decoded images that all workers together may keep."""
 
 
 @dataclass(frozen=True)
@@ -73,43 +70,6 @@ class Paths:
         return self.folder / "state.pt"
 
 
-class Crops(Dataset[tuple[Tensor, Tensor]]):
-    """All training crops in their order; crop ``i`` is a function of the seed and ``i`` alone.
-
-    Frames come in a new random order in every round over the data set.
-
-    Args:
-        frames: The training images.
-        recipe: Crop and augmentation.
-        seed: Of orders and crops.
-        decoded: Memory of decoded images.
-    """
-
-    def __init__(
-        self, frames: Sequence[Frame], recipe: Recipe, seed: int, decoded: DecodedSamples
-    ) -> None:
-        self.frames = frames
-        self.recipe = recipe
-        self.seed = seed
-        self.decoded = decoded
-
-    def __len__(self) -> int:
-        return self.recipe.iterations * self.recipe.batch_size
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Make crop ``index``: uint8 RGB (3, h, w) and int64 train ids (h, w)."""
-        order = stream(self.seed, "order", index // len(self.frames)).permutation(len(self.frames))
-        sample = self.decoded.get(self.frames[order[index % len(self.frames)]])
-        rng = stream(self.seed, "crop", index)
-        image, label = random_example(sample.image, sample.label, self.recipe, rng)
-        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(label).long()
-
-
-def stream(seed: int, purpose: str, number: int) -> np.random.RandomState:
-    """Give the random stream of one numbered draw."""
-    return np.random.RandomState(zlib.crc32(f"{seed}/{purpose}/{number}".encode()))
-
-
 def build_optimizer(model: SegmentationModel, recipe: Recipe) -> torch.optim.Optimizer:
     """Build the optimizer with the recipe's parameter groups.
 
@@ -136,19 +96,6 @@ def build_optimizer(model: SegmentationModel, recipe: Recipe) -> torch.optim.Opt
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(described, lr=recipe.lr, momentum=recipe.momentum)
     return torch.optim.AdamW(described, lr=recipe.lr, betas=(recipe.momentum, 0.999))
-
-
-def class_weights(frames: Sequence[Frame], decoded: DecodedSamples) -> Tensor:
-    """Weigh classes by rarity, 1 / ln(1.02 + share of pixels) (arXiv 1606.02147, section 5.2).
-
-    Returns:
-        float32 (19,); a class that does not occur has the weight of a vanishing share.
-    """
-    counts = np.zeros(IGNORE + 1, np.int64)
-    for frame in frames:
-        counts += np.bincount(decoded.get(frame).label.ravel(), minlength=IGNORE + 1)
-    share = counts[:NUM_CLASSES] / max(counts[:NUM_CLASSES].sum(), 1)
-    return torch.from_numpy(1 / np.log(1.02 + share)).float()
 
 
 def new_model(name: str, recipe: Recipe, seed: int, init: Path | None) -> SegmentationModel:
@@ -211,14 +158,13 @@ def train(
         start = _resume(paths, model, optimizer, recipe, seed)
         if start:
             console.say(f"{name}: going on from iteration {start}")
-        crops = Crops(frames, recipe, seed, DecodedSamples())
-        batches = _batches(crops, start, recipe.batch_size, workers)
+        crops = Crops(frames, recipe, seed, DecodedSamples(MEMORY // max(workers, 1)))
         model.train()
         weights = class_weights(frames, crops.decoded).to(device) if recipe.class_weights else None
         state = _Loop(model, optimizer, recipe, seed, paths, start, weights)
         try:
             with console.task(f"training {name}", recipe.iterations, start) as task:
-                for images, labels in batches:
+                for images, labels in batches(crops, start, recipe.batch_size, workers):
                     with interrupts_held():
                         loss = state.step(images.to(device), labels.to(device))
                     task.advance(note=f"loss {loss:.3f}" if loss is not None else "")
@@ -299,7 +245,9 @@ class _Loop:
             csv.writer(stream).writerow([self.iteration, f"{loss:.6f}", f"{rate:.3e}"])
 
     def save(self) -> None:
-        """Write everything that a later call needs to go on."""
+        """Write everything that a later call needs to go on, unless the weights are spoilt."""
+        if not all(p.isfinite().all() for p in self.model.parameters()):
+            return  # the last good state stays
         content = {
             "iteration": self.iteration,
             "seed": self.seed,
@@ -312,37 +260,6 @@ class _Loop:
             content["random_cuda"] = torch.cuda.get_rng_state(device)
         with atomic_path(self.paths.state) as temporary:
             torch.save(content, temporary)
-
-
-_NAME_OF_ERROR = f"{BadFileError.__module__}.{BadFileError.__qualname__}: "
-
-
-def _batches(
-    crops: Crops, start: int, batch_size: int, workers: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Load the batches from iteration ``start`` on, in order.
-
-    Raises:
-        DataError: An image or label cannot be read, in its own words also from a worker.
-    """
-    numbers = range(start * batch_size, len(crops))
-    loader = DataLoader(
-        crops,
-        batch_size=batch_size,
-        sampler=numbers,
-        num_workers=workers,
-        # of its own, or each call would draw from the stream of dropout
-        generator=torch.Generator(),
-    )
-    try:
-        yield from loader
-        return
-    except DataError as error:
-        # a worker's error comes back as the text of its traceback
-        line = str(error).strip().splitlines()[-1]
-        # its frames hold the loader, whose workers end at once only if it is freed at once
-        traceback.clear_frames(error.__traceback__)
-    raise DataError(line.removeprefix(_NAME_OF_ERROR))
 
 
 def _resume(
@@ -366,6 +283,8 @@ def _resume(
         start = _load_state(paths.state, model, optimizer, seed)
         _trim_log(paths.log, start)
         return start
+    if paths.log.exists():
+        set_aside(paths.log)
     write_text(paths.recipe, recipe.to_json())
     write_text(paths.log, "iteration,loss,rate\n")
     return 0

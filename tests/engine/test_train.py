@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robustseg.datasets.sample import Frame
+from robustseg.engine.crops import Crops, batches
 from robustseg.engine.pictures import DecodedSamples
 from robustseg.engine.recipes import Recipe, load_recipe
-from robustseg.engine.train import Crops, Paths, _batches, build_optimizer, new_model, train
+from robustseg.engine.train import Paths, build_optimizer, new_model, train
 from robustseg.errors import CheckpointError, DataError, RobustsegError, SettingError
 from robustseg.models.base import SegmentationModel
 from robustseg.models.checkpoints import load_model, read_checkpoint, save_checkpoint
@@ -400,7 +401,7 @@ def test_each_round_shows_every_image_once(training_frames: Sequence[Frame]) -> 
 
 def test_loading_workers_do_not_change_the_crops(training_frames: Sequence[Frame]) -> None:
     crops = Crops(training_frames, small_recipe(), 0, DecodedSamples())
-    alone, helped = (list(_batches(crops, 2, 2, workers)) for workers in (0, 2))
+    alone, helped = (list(batches(crops, 2, 2, workers)) for workers in (0, 2))
     assert len(alone) == len(helped) == 4
     for i, ((images, labels), (images2, labels2)) in enumerate(zip(alone, helped, strict=True)):
         assert torch.equal(images, images2)
