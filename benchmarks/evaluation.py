@@ -22,7 +22,7 @@ from benchmarks.huggingface import same_weights
 from robustseg.datasets.cityscapes import list_frames, load_sample
 from robustseg.datasets.sample import Frame
 from robustseg.datasets.streets import write_streets
-from robustseg.engine.inference import Inference, count_pairs, predict_logits
+from robustseg.engine.inference import Inference, confusion_matrix, predict_logits
 from robustseg.models.base import SegmentationModel
 from robustseg.models.zoo import create_model
 
@@ -35,7 +35,7 @@ def ours(
     for frame in frames:
         sample = load_sample(frame)
         logits = predict_logits(model, sample.image, Inference("whole"))
-        total += count_pairs(sample.label, logits.argmax(0), 19)
+        total += confusion_matrix(sample.label, logits.argmax(0), 19)
     return total.numpy()
 
 

@@ -18,7 +18,6 @@ from robustseg.datasets.sample import Frame, ImageArray
 from robustseg.datasets.streets import write_streets
 from robustseg.engine.evaluate import (
     Evaluation,
-    all_cells,
     load_models,
     make_plan,
     make_protocol,
@@ -30,13 +29,14 @@ from robustseg.engine.train import Paths, new_model, train
 from robustseg.erf.figures import draw_fields
 from robustseg.erf.gradients import TAPS
 from robustseg.erf.run import fields_of_model
+from robustseg.errors import DataError
 from robustseg.models.checkpoints import Checkpoint, load_model, read_checkpoint
 from robustseg.models.zoo import get_spec
 from robustseg.progress import Console
 from robustseg.reports.figures import corruption_sheet, picture_grid, title_of
 from robustseg.reports.page import FigureFile, write_report
 from robustseg.reports.table import Table
-from robustseg.results import ResultStore, load_results
+from robustseg.results import ResultStore, all_cells, load_results
 
 __all__ = ["Demo", "Size", "run_demo"]
 
@@ -152,7 +152,9 @@ def build_set(demo: Demo, frames: Sequence[Frame], console: Console) -> None:
     """Build Cityscapes-C from the validation scenes."""
     prepare_tree(demo.root, demo.root_c, CORRUPTIONS, SEVERITIES, demo.seed)
     plan = plan_work(demo.root, demo.root_c, frames, CORRUPTIONS, SEVERITIES)
-    write_set(plan, demo.seed, demo.workers, console)
+    failures = write_set(plan, demo.seed, demo.workers, console)
+    if failures:
+        raise DataError(f"{failures[0]}; move {demo.output} and start anew")
 
 
 def evaluate_models(
@@ -162,9 +164,7 @@ def evaluate_models(
     store = ResultStore(demo.output / "runs")
     inference = Inference()
     pictures = StoredCells(demo.root, demo.root_c, DecodedSamples())
-    protocol = make_protocol(
-        "street-scenes", "val", frames, False, inference, demo.seed, pictures.source
-    )
+    protocol = make_protocol("street-scenes", "val", frames, False, inference, demo.seed, "stored")
     plan = make_plan(store, protocol, checkpoints, all_cells())
     models = load_models(checkpoints, plan, demo.device)
     Evaluation(frames, pictures, inference, store, demo.workers).run(plan, models, console)

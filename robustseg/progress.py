@@ -92,14 +92,16 @@ def _bar(stream: IO[str], label: str, total: int, done: int) -> Iterator[Task]:
     from rich.progress import TimeRemainingColumn as Remaining
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         Remaining(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     console = RichConsole(file=stream)
-    with Progress(*columns, console=console, transient=True) as progress:
+    # results that go to a file must not be drawn into
+    drawn = sys.stdout.isatty()
+    with Progress(*columns, console=console, transient=True, redirect_stdout=drawn) as progress:
         row = progress.add_task(label, total=total, completed=done, note="")
 
         class _BarTask(Task):

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,7 @@ __all__ = [
     "ModelInfo",
     "Protocol",
     "ResultStore",
+    "all_cells",
     "load_results",
     "read_result",
 ]
@@ -53,6 +55,13 @@ class Cell:
         return CLEAN if self.severity == 0 else f"{self.corruption} {self.severity}"
 
 
+def all_cells(
+    corruptions: Sequence[str] = CORRUPTIONS, severities: Sequence[int] = SEVERITIES
+) -> list[Cell]:
+    """List clean and every corruption at every severity, in the order of work."""
+    return [Cell(CLEAN, 0), *[Cell(c, s) for c in corruptions for s in severities]]
+
+
 @dataclass(frozen=True)
 class Protocol:
     """All settings that can change a number, apart from the network and library versions.
@@ -69,7 +78,8 @@ class Protocol:
         precision: ``fp32``.
         seed: Of the corruptions.
         definition: Of the corruptions.
-        source: ``computed`` on the fly, or ``stored`` for images read from a corrupted set.
+        source: ``computed`` on the fly, ``stored`` for the same images from disk, or the
+            fingerprint of a set of other making.
     """
 
     data: str
@@ -88,9 +98,10 @@ class Protocol:
     @property
     def slug(self) -> str:
         """Name of the protocol's folder: readable, and different where any setting is."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        readable = re.sub(r"[^\w.-]+", "-", f"{self.data}-{self.split}-{self.inference}")
-        return f"{readable}-{digest[:8]}"
+        facts = {**asdict(self), "data": ""}  # a folder may be renamed
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        split = re.sub(r"[^\w.-]+", "-", self.split)
+        return f"{split}-{self.inference}-{digest[:8]}"
 
     @property
     def title(self) -> str:
@@ -156,7 +167,7 @@ class CellResult:
         pairs = {
             "cell": (self.cell, other.cell),
             "model": (self.model.name, other.model.name),
-            "settings": (self.protocol, other.protocol),
+            "settings": (self.protocol.slug, other.protocol.slug),
             "checkpoint": (self.model.checkpoint, other.model.checkpoint),
             **{
                 f"version of {k}": (self.versions.get(k), other.versions.get(k))
@@ -218,8 +229,10 @@ class ResultStore:
         else:
             if not difference:
                 return found, ""
-            difference = f"{path}: other {difference}"
-        return None, difference + (f"; kept as {set_aside(path).name}" if move else "")
+            difference = f"other {difference}"
+        if move:
+            set_aside(path)
+        return None, f"{difference}; kept as *.old"
 
 
 def load_results(root: Path) -> tuple[list[CellResult], list[str]]:
@@ -244,7 +257,7 @@ def read_result(path: Path) -> CellResult:
         DataError: The file is truncated, of an unknown schema, or its numbers make no sense.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise DataError(
                 f"{path} has schema {content['schema']}, this version reads {SCHEMA}: "

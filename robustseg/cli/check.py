@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from robustseg.cli.options import add_general, console_of
+from robustseg.cli.options import add_general, console_of, folder
 
 __all__ = ["add_parser", "run"]
 
@@ -18,7 +18,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--root",
-        type=Path,
+        type=folder,
         metavar="DIR",
         help="Cityscapes folder (default: $CITYSCAPES_DATASET, then ./cityscapes)",
     )
@@ -31,10 +31,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Print an overview and all findings; 1 if any of them is an error."""
+    from robustseg.datasets.cityscapes import find_root
     from robustseg.datasets.doctor import count_pairs, diagnose, summarise
 
-    fallback = os.environ.get("CITYSCAPES_DATASET") or "cityscapes"  # empty counts as not set
-    root = (args.root or Path(fallback)).expanduser()
+    root = args.root or folder(os.environ.get("CITYSCAPES_DATASET") or "cityscapes")
+    if not (root.is_dir() and any(root.iterdir())):
+        find_root(args.root, os.environ, Path.cwd())  # says in one line what is missing
     with console_of(args).task(f"reading {root}", count_pairs(root, args.splits)) as task:
         diagnosis = diagnose(root, on_done=task.advance, splits=args.splits)
     if diagnosis.overview:

@@ -6,7 +6,14 @@ import argparse
 import shutil
 from pathlib import Path
 
-from robustseg.cli.options import add_general, check_at_least, console_of
+from robustseg.cli.options import (
+    add_device,
+    add_general,
+    check_at_least,
+    check_seed,
+    console_of,
+    folder,
+)
 
 __all__ = ["add_parser", "run"]
 
@@ -18,12 +25,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=folder,
         default=Path("robustseg-demo"),
         metavar="DIR",
         help="where everything goes (default: ./robustseg-demo)",
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda ... (default: a GPU if any)")
+    add_device(parser)
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="images made at once (default: 2)"
@@ -39,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from robustseg.reports.render import to_text
 
     check_at_least("--workers", args.workers, 1)
+    check_seed(args.seed)
     demo = Demo(args.output, pick_device(args.device), args.seed, args.workers, Size())
     table = run_demo(demo, console_of(args))
     print(to_text(table, shutil.get_terminal_size().columns))

@@ -15,6 +15,7 @@ from robustseg.cli.options import (
     check_at_least,
     console_of,
     data_of,
+    folder,
     given_checkpoints,
 )
 from robustseg.errors import CheckpointError
@@ -52,7 +53,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--crop", type=int, default=1024, help="side of the centre crop in pixels (default: 1024)"
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("erf"), metavar="DIR", help="(default: ./erf)"
+        "--output", type=folder, default=Path("erf"), metavar="DIR", help="(default: ./erf)"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
     add_general(parser)
@@ -61,14 +62,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Compute the maps that are missing, draw the figure and print its path."""
-    from robustseg.models.checkpoints import find_checkpoint, find_checkpoints
-    from robustseg.models.zoo import select_models
+    from robustseg.models.checkpoints import find_all
+    from robustseg.models.zoo import find_checkpoints, select_models
 
     check_at_least("--crop", args.crop, 64)
-    models = select_models(args.models or _default_models(find_checkpoints(CHECKPOINTS), args))
+    wanted = args.models or _default_models(find_checkpoints(CHECKPOINTS), args.checkpoint)
+    models = select_models(wanted)
     given = given_checkpoints(args.checkpoint, models)
     data = data_of(args)
-    paths = {name: find_checkpoint(name, given, CHECKPOINTS) for name in models}
+    paths = find_all(models, given, CHECKPOINTS)
     stages = STAGES if "all" in args.stage else [s for s in STAGES if s in args.stage]
     taps = ["head" if s == "head" else f"stage{s}" for s in stages]
     console = console_of(args)
@@ -79,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _default_models(available: list[str], args: argparse.Namespace) -> list[str]:
+def _default_models(available: list[str], given: list[str]) -> list[str]:
     """Take the paper's pair if its weights are there, else all that are."""
-    named = [pair.partition("=")[0] for pair in args.checkpoint]
+    named = [pair.partition("=")[0] for pair in given if "=" in pair]
     if named:
         return named
     if all(name in available for name in DEFAULTS) or not available:

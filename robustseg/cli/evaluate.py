@@ -14,12 +14,14 @@ from robustseg.cli.options import (
     add_data,
     add_general,
     add_run,
+    add_runs,
+    add_shard,
     check_at_least,
     chosen_cells,
     console_of,
     data_of,
+    folder,
     given_checkpoints,
-    shard_of,
 )
 from robustseg.errors import DataError, SettingError
 from robustseg.progress import counted
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from robustseg.engine.evaluate import Plan
+    from robustseg.engine.inference import Inference
     from robustseg.engine.pictures import ComputedCells, StoredCells
-    from robustseg.results import Cell
+    from robustseg.results import Cell, Protocol
 
 __all__ = ["add_parser", "run"]
 
@@ -49,7 +52,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_data(parser)
     parser.add_argument(
         "--root-c",
-        type=Path,
+        type=folder,
         metavar="DIR",
         help="read corrupted images from this set (default: corrupt on the fly)",
     )
@@ -64,13 +67,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--window", type=int, default=1024, help="side in pixels (default: 1024)")
     parser.add_argument("--stride", type=int, default=768, help="step in pixels (default: 768)")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="results (default: ./runs)"
-    )
+    add_runs(parser)
     add_run(parser, workers=2)
-    parser.add_argument(
-        "--shard", type=shard_of, default=(1, 1), metavar="I/N", help="do the I-th of N parts"
-    )
+    add_shard(parser)
     add_general(parser)
     parser.set_defaults(run=run)
 
@@ -78,6 +77,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Compute the cells that are missing and print the rows so far."""
     from robustseg.models.zoo import select_models
+    from robustseg.results import all_cells
 
     check_at_least("--workers", args.workers, 0)
     check_at_least("--window", args.window, 64)
@@ -89,27 +89,18 @@ def run(args: argparse.Namespace) -> int:
     given = given_checkpoints(args.checkpoint, models)
     data = data_of(args)
 
-    from robustseg.models.checkpoints import find_checkpoint
+    from robustseg.models.checkpoints import find_all
 
-    paths = {name: find_checkpoint(name, given, CHECKPOINTS) for name in models}
-    return _evaluate(args, data, paths, corruptions, severities)
+    paths = find_all(models, given, CHECKPOINTS)
+    cells = all_cells([] if args.clean_only else corruptions, severities)
+    return _evaluate(args, data, paths, cells)
 
 
 def _evaluate(
-    args: argparse.Namespace,
-    data: Data,
-    paths: dict[str, Path],
-    corruptions: Sequence[str],
-    severities: Sequence[int],
+    args: argparse.Namespace, data: Data, paths: dict[str, Path], cells: Sequence[Cell]
 ) -> int:
     from robustseg.engine.device import pick_device
-    from robustseg.engine.evaluate import (
-        Evaluation,
-        all_cells,
-        load_models,
-        make_plan,
-        make_protocol,
-    )
+    from robustseg.engine.evaluate import Evaluation, load_models, make_plan
     from robustseg.engine.inference import Inference
     from robustseg.models.checkpoints import read_checkpoint
     from robustseg.results import ResultStore
@@ -117,18 +108,13 @@ def _evaluate(
     console = console_of(args)
     device = pick_device(args.device)
     checkpoints = {name: read_checkpoint(path) for name, path in paths.items()}
-    part, parts = args.shard
-    cells = all_cells([] if args.clean_only else corruptions, severities)[part - 1 :: parts]
     inference = Inference(args.inference, args.window, args.stride)
-    pictures = _pictures(args, data, cells)
-    name = data.root.resolve().name
-    protocol = make_protocol(
-        name, data.split, data.frames, data.limited, inference, args.seed, pictures.source
-    )
+    pictures, protocol = _protocol(args, data, inference, cells)
+    part, parts = args.shard
     store = ResultStore(args.runs)
-    plan = make_plan(store, protocol, checkpoints, cells, move=not args.dry_run)
-    for note in plan.notes:
-        console.say(f"not used: {note}")
+    plan = make_plan(store, protocol, checkpoints, cells[part - 1 :: parts], move=not args.dry_run)
+    for reason, count in plan.notes.items():
+        console.say(f"not used: {counted(count, 'result')}: {reason}")
     for model, path in paths.items():
         console.say(f"{model}: weights from {path}")
     console.say(_announcement(plan, data, str(device), args.runs / protocol.slug))
@@ -142,6 +128,29 @@ def _evaluate(
     return 0
 
 
+def _protocol(
+    args: argparse.Namespace, data: Data, inference: Inference, cells: Sequence[Cell]
+) -> tuple[ComputedCells | StoredCells, Protocol]:
+    """Choose where corrupted images come from, and gather the settings."""
+    from robustseg.engine.evaluate import make_protocol, stored_source
+    from robustseg.engine.pictures import ComputedCells, DecodedSamples
+
+    if args.root_c is None:
+        seed = args.seed or 0
+        pictures: ComputedCells | StoredCells = ComputedCells(seed, DecodedSamples())
+        source = "computed"
+    else:
+        pictures = _stored(args.root_c, data, cells)
+        seed, source = stored_source(pictures, data.frames, cells)
+        if args.seed not in (None, seed):
+            raise SettingError(
+                f"{args.root_c} was made with seed {seed}, not {args.seed}: leave --seed out"
+            )
+    name = data.root.resolve().name
+    settings = (name, data.split, data.frames, data.limited, inference, seed, source)
+    return pictures, make_protocol(*settings)
+
+
 def _announcement(plan: Plan, data: Data, device: str, folder: Path) -> str:
     return (
         f"{counted(len(data.frames), 'image')} of {data.root}; "
@@ -150,26 +159,17 @@ def _announcement(plan: Plan, data: Data, device: str, folder: Path) -> str:
     )
 
 
-def _pictures(
-    args: argparse.Namespace, data: Data, cells: Sequence[Cell]
-) -> ComputedCells | StoredCells:
-    """Choose where corrupted images come from, and see that all of them are there."""
-    from robustseg.corruptions.writer import stored_seed
+def _stored(root_c: Path, data: Data, cells: Sequence[Cell]) -> StoredCells:
+    """Take images from a stored set, and see that all of them are there."""
     from robustseg.engine.evaluate import missing_files
-    from robustseg.engine.pictures import ComputedCells, DecodedSamples, StoredCells
+    from robustseg.engine.pictures import DecodedSamples, StoredCells
 
-    decoded = DecodedSamples()
-    if args.root_c is None:
-        return ComputedCells(args.seed, decoded)
-    seed = stored_seed(args.root_c)
-    if seed is not None and seed != args.seed:
-        raise SettingError(f"{args.root_c} was made with seed {seed}: give --seed {seed}")
-    stored = StoredCells(data.root, args.root_c, decoded)
+    stored = StoredCells(data.root, root_c, DecodedSamples())
     missing = missing_files(data.frames, stored, cells)
     if missing:
         raise DataError(
-            f"{args.root_c} lacks {len(missing)} images, such as {missing[0]}: run 'robustseg "
-            f"generate-c --root {data.root} --root-c {args.root_c}', or leave --root-c out"
+            f"{root_c} lacks {counted(len(missing), 'image')}, such as {missing[0]}: run "
+            f"'robustseg generate-c --root {data.root} --root-c {root_c}', or leave --root-c out"
         )
     return stored
 
@@ -185,4 +185,6 @@ def _print_table(runs: Path, slug: str) -> None:
 
     table = build_table(r for r in load_results(runs)[0] if r.protocol.slug == slug)
     measured = replace(table, blocks=table.blocks[:-1])
+    if not measured.blocks:
+        return  # this part of the work had no cell
     print(to_text(measured, shutil.get_terminal_size().columns), end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,12 @@ from robustseg.cli.options import (
     add_data,
     add_general,
     add_run,
+    add_shard,
     check_at_least,
     chosen_cells,
     console_of,
     data_of,
-    shard_of,
+    folder,
 )
 from robustseg.errors import SettingError
 from robustseg.progress import sized
@@ -36,13 +38,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add_data(parser)
     parser.add_argument(
-        "--root-c", type=Path, metavar="DIR", help="where the set goes (default: <root>_c)"
+        "--root-c", type=folder, metavar="DIR", help="where the set goes (default: <root>_c)"
     )
     add_cells(parser)
-    add_run(parser, workers=2)
-    parser.add_argument(
-        "--shard", type=shard_of, default=(1, 1), metavar="I/N", help="do the I-th of N parts"
-    )
+    add_run(parser, workers=os.cpu_count() or 2)
+    add_shard(parser)
     add_general(parser)
     parser.set_defaults(run=run)
 
@@ -79,8 +79,11 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     _check_space(root_c, size)
-    prepare_tree(data.root, root_c, corruptions, severities, args.seed)
-    failures = write_set(plan, args.seed, args.workers, console) if plan else []
+    seed = args.seed or 0
+    problem = prepare_tree(data.root, root_c, corruptions, severities, seed)
+    if problem:
+        console.say(f"{problem}; the images are made all the same")
+    failures = write_set(plan, seed, args.workers, console) if plan else []
     for failure in failures:
         console.say(f"left out: {failure}")
     print(root_c)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from robustseg.cli.options import CHECKPOINTS, add_general
+from robustseg.cli.options import CHECKPOINTS, add_general, add_runs
 
 __all__ = ["add_parser", "run"]
 
@@ -18,9 +18,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the subcommand."""
     parser = commands.add_parser("list", help="list what there is", description=__doc__)
     parser.add_argument("kind", choices=KINDS, help="what to list")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="results (default: ./runs)"
-    )
+    add_runs(parser)
     add_general(parser)
     parser.set_defaults(run=run)
 
@@ -39,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _models() -> list[str]:
-    from robustseg.models.zoo import DEEPLAB_SPECS, SEGFORMER_SPECS
+    from robustseg.models.zoo import DEEPLAB_SPECS, SEGFORMER_SPECS, find_checkpoints
 
     rows = [
         (name, s.label, f"dims {s.dims}, depths {s.depths}, decoder {s.decoder_dim}")
@@ -49,7 +47,7 @@ def _models() -> list[str]:
         (name, d.label, f"official TensorFlow head over timm's {d.backbone}")
         for name, d in DEEPLAB_SPECS.items()
     ]
-    here = [n for n, _, _ in rows if any(CHECKPOINTS.glob(f"{n}.*"))]
+    here = find_checkpoints(CHECKPOINTS)
     return [
         f"{name:14} {label:14} {text}" + (", weights in ./checkpoints" if name in here else "")
         for name, label, text in rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 import traceback
@@ -61,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 1 done in part, 2 wrong input or no space or rights, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path need not fit the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
     args = build_parser().parse_args(argv)
     # Waiting threads of torch spin by default: a second busy process on the same cores then slows
     # training on a CPU eightfold. Read when torch is loaded, which is after this.
@@ -73,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as in `robustseg list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (RobustsegError, OSError, MemoryError) as error:
+    except (RobustsegError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError":
+            raise
         if args.verbose:
             traceback.print_exc()
         _say(f"error: {_sentence(error)}")
@@ -82,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "out of memory: use smaller images, crops or batches, or fewer --workers"
+    if isinstance(error, MemoryError | RuntimeError):
+        return "out of memory: use smaller crops, windows or batches, or --device cpu"
     if not isinstance(error, OSError):
         return str(error)
     place = f" {error.filename}" if error.filename else ""

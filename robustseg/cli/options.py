@@ -18,14 +18,22 @@ if TYPE_CHECKING:
     from robustseg.datasets.sample import Frame
 
 __all__ = [
+    "CHECKPOINTS",
+    "Data",
     "add_cells",
     "add_checkpoints",
     "add_data",
+    "add_device",
     "add_general",
     "add_run",
+    "add_runs",
+    "add_shard",
+    "check_at_least",
+    "check_seed",
     "chosen_cells",
     "console_of",
     "data_of",
+    "folder",
     "given_checkpoints",
     "shard_of",
 ]
@@ -43,7 +51,7 @@ def add_data(parser: argparse.ArgumentParser, split: str = "val", limit: int | N
     """Add ``--root``, ``--split`` and ``--limit``."""
     parser.add_argument(
         "--root",
-        type=Path,
+        type=folder,
         metavar="DIR",
         help="Cityscapes folder (default: $CITYSCAPES_DATASET, then ./cityscapes)",
     )
@@ -72,13 +80,15 @@ def add_cells(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=list(SEVERITIES),
         metavar="N",
-        help="severities from 1 to 5 (default: all)",
+        help="severities from 1 to 5 (default: 1 2 3 4 5)",
     )
 
 
 def add_run(parser: argparse.ArgumentParser, workers: int) -> None:
     """Add ``--seed``, ``--workers`` and ``--dry-run``."""
-    parser.add_argument("--seed", type=int, default=0, help="seed of the corruptions (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, help="seed of the corruptions (default: that of --root-c, else 0)"
+    )
     parser.add_argument(
         "--workers",
         type=int,
@@ -94,13 +104,38 @@ def add_checkpoints(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         nargs="+",
+        action="extend",
         default=[],
         metavar="NAME=PATH",
         help="weights of a model (default: ./checkpoints/NAME.*)",
     )
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)"
     )
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add ``--runs``."""
+    parser.add_argument(
+        "--runs", type=folder, default=Path("runs"), metavar="DIR", help="results (default: ./runs)"
+    )
+
+
+def add_shard(parser: argparse.ArgumentParser) -> None:
+    """Add ``--shard``."""
+    parser.add_argument(
+        "--shard", type=shard_of, default=(1, 1), metavar="I/N", help="do the I-th of N parts"
+    )
+
+
+def folder(text: str) -> Path:
+    """Parse a path; shells leave the ``~`` of ``--option=~/DIR``."""
+    return Path(text).expanduser()
 
 
 @dataclass(frozen=True)
@@ -118,12 +153,14 @@ def data_of(args: argparse.Namespace) -> Data:
 
     Raises:
         DataError: There is no such data set.
+        SettingError: ``--limit`` leaves no image.
     """
     from robustseg.datasets.cityscapes import find_root, list_frames
 
     root = find_root(args.root, os.environ, Path.cwd())
+    check_at_least("--limit", args.limit, 1)
     everything = list_frames(root, args.split)
-    frames = list_frames(root, args.split, args.limit)
+    frames = everything[: args.limit]
     return Data(root, args.split, frames, len(frames) < len(everything))
 
 
@@ -182,3 +219,13 @@ def check_at_least(name: str, value: int | None, least: int) -> None:
     """
     if value is not None and value < least:
         raise SettingError(f"{name} must be at least {least}, found {value}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that torch's generators do not take.
+
+    Raises:
+        SettingError: It is negative or too large.
+    """
+    if not 0 <= seed < 1 << 63:
+        raise SettingError(f"--seed must be from 0 to 2**63 - 1, found {seed}")

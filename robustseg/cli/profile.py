@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from robustseg.cli.options import add_general, check_at_least, console_of
+from robustseg.cli.options import add_device, add_general, check_at_least, console_of
 
 __all__ = ["add_parser", "run"]
 
@@ -24,7 +24,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="input in pixels (default: 1024 2048)",
     )
     parser.add_argument("--time", action="store_true", help="measure seconds an image too")
-    parser.add_argument("--device", default="auto", help="cpu, cuda ... (default: a GPU if any)")
+    add_device(parser)
     add_general(parser)
     parser.set_defaults(run=run)
 

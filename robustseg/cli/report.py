@@ -6,8 +6,9 @@ import argparse
 import shutil
 from pathlib import Path
 
-from robustseg.cli.options import add_general, console_of
+from robustseg.cli.options import add_general, add_runs, console_of, folder
 from robustseg.errors import DataError
+from robustseg.metrics.robustness import AVERAGINGS
 
 __all__ = ["add_parser", "run"]
 
@@ -15,20 +16,24 @@ __all__ = ["add_parser", "run"]
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
     parser = commands.add_parser("report", help="make Table 5 and figures", description=__doc__)
+    add_runs(parser)
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="results (default: ./runs)"
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("report"), metavar="DIR", help="(default: ./report)"
+        "--output", type=folder, default=Path("report"), metavar="DIR", help="(default: ./report)"
     )
     parser.add_argument(
         "--averaging",
-        choices=("paper", "all"),
+        choices=AVERAGINGS,
         default="paper",
         help="paper: noise over severities 1-3; all: every corruption over 1-5 (default: paper)",
     )
     parser.add_argument(
-        "--figures", nargs="+", type=Path, default=[], metavar="PNG", help="show these too"
+        "--figures",
+        nargs="+",
+        action="extend",
+        type=folder,
+        default=[],
+        metavar="PNG",
+        help="show these pictures too",
     )
     add_general(parser)
     parser.set_defaults(run=run)
@@ -47,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(
             f"no results in {args.runs}: run 'robustseg evaluate' first, or give --runs DIR"
         )
-    lost = [path for path in args.figures if not path.is_file()]
-    if lost:
-        raise DataError(f"no such figure: {lost[0]}")
+    for path in args.figures:
+        if not (path.is_file() and path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"):
+            raise DataError(f"no PNG file: {path}")
     figures = [FigureFile(path.stem, path, str(path)) for path in args.figures]
     table = write_report(results, args.output, args.averaging, figures)
     print(to_text(table, shutil.get_terminal_size().columns), end="")

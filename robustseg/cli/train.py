@@ -5,8 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from robustseg.cli.options import add_data, add_general, check_at_least, console_of, data_of
-from robustseg.errors import SettingError
+from robustseg.cli.options import (
+    add_data,
+    add_device,
+    add_general,
+    check_at_least,
+    check_seed,
+    console_of,
+    data_of,
+    folder,
+)
 from robustseg.progress import counted
 
 __all__ = ["add_parser", "run"]
@@ -27,22 +35,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--set",
         nargs="+",
+        action="extend",
         default=[],
         metavar="KEY=VALUE",
         dest="overrides",
         help="change entries of the recipe, such as iterations=1000 crop=[512,512]",
     )
     parser.add_argument(
-        "--init", type=Path, metavar="PATH", help="start from this checkpoint of the same network"
+        "--init", type=folder, metavar="PATH", help="start from this checkpoint of the same network"
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=folder,
         default=Path("checkpoints"),
         metavar="DIR",
         help="where NAME.safetensors goes (default: ./checkpoints, where evaluate looks)",
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda ... (default: a GPU if any)")
+    add_device(parser)
     parser.add_argument("--seed", type=int, default=0, help="of weights and crops (default: 0)")
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="processes that make crops (default: 2)"
@@ -59,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
     get_spec(args.model)
     check_at_least("--workers", args.workers, 0)
-    if not 0 <= args.seed < 1 << 63:
-        raise SettingError(f"--seed must be from 0 to 2**63 - 1, found {args.seed}")
+    check_seed(args.seed)
     recipe = load_recipe(args.recipe or default_recipe(args.model), args.overrides)
     data = data_of(args)
     console = console_of(args)

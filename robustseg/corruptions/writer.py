@@ -10,21 +10,30 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 from robustseg.corruptions.severity import CORRUPTIONS, DEFINITION
-from robustseg.datasets.cityscapes import load_image
+from robustseg.datasets.cityscapes import BadFileError, load_image
 from robustseg.datasets.sample import Frame, ImageArray
 from robustseg.errors import DataError, RobustsegError, SettingError
 from robustseg.files import write_bytes, write_text
 from robustseg.processes import run_in_processes
 from robustseg.progress import Console
 
-__all__ = ["BYTES_PER_SAMPLE", "Work", "plan_work", "prepare_tree", "stored_seed", "write_set"]
+__all__ = [
+    "BYTES_PER_SAMPLE",
+    "Record",
+    "Work",
+    "free_bytes",
+    "plan_work",
+    "prepare_tree",
+    "read_record",
+    "write_set",
+]
 
-INFO = "cityscapes_c.json"
+RECORD = "cityscapes_c.json"
 BYTES_PER_SAMPLE = 0.5
 """Size of a corrupted PNG over height x width x 3: 0.45 on average at 1024 x 2048, and a margin."""
 
@@ -51,7 +60,10 @@ def plan_work(
     corruptions: Sequence[str],
     severities: Sequence[int],
 ) -> list[Work]:
-    """List what is missing; files that exist are whole, since they are written atomically."""
+    """List what is missing, image by image.
+
+    Files that exist are whole, since they are written atomically.
+    """
     plan = []
     for frame in frames:
         below = frame.image.relative_to(root)
@@ -69,76 +81,89 @@ def prepare_tree(
     corruptions: Sequence[str],
     severities: Sequence[int],
     seed: int,
-) -> None:
-    """Make the folders, the links to ``gtFine``, and the file that says how the set was made.
+) -> str:
+    """Make the folders, the links to ``gtFine``, and the record of how the set was made.
+
+    Returns:
+        Why the labels could not be linked; empty if they are.
 
     Raises:
-        SettingError: The folder holds a set of another seed or definition.
+        SettingError: The folder holds a set of another seed or definition, or of unknown making.
+        DataError: The record is damaged.
+        OSError: A folder cannot be made.
     """
-    facts = {"definition": DEFINITION, "seed": seed, "channel_order": "rgb"}
-    found = _read_info(root_c)
-    if found is None:
-        _refuse_strangers(root_c)
-        write_text(root_c / INFO, json.dumps({"schema": 1, **facts}, indent=1) + "\n")
-    elif any(found.get(key) != value for key, value in facts.items()):
-        stated = ", ".join(f"{key} {found.get(key)}" for key in facts)
-        raise SettingError(
-            f"{root_c} was made with {stated}: repeat those or give another --root-c"
-        )
-    for corruption in corruptions:
-        for severity in severities:
-            _link_labels(root / "gtFine", root_c / corruption / str(severity))
-
-
-def _refuse_strangers(root_c: Path) -> None:
-    """See that a set without a record is empty: its images could be of any seed."""
+    # looked for first: another process may be starting the same set at this moment
     strangers = [name for name in CORRUPTIONS if (root_c / name).exists()]
-    if strangers:
+    wanted = Record(seed)
+    found = read_record(root_c)
+    if found is None and strangers:
         raise SettingError(
-            f"{root_c} holds {strangers[0]} but no {INFO} that says how it was made: "
+            f"{root_c} holds {strangers[0]} but no {RECORD} that says how it was made: "
             "give another --root-c, or move it away"
         )
+    if found is None:
+        content = {"schema": 1, **asdict(wanted)}
+        write_text(root_c / RECORD, json.dumps(content, indent=1) + "\n")
+    elif found != wanted:
+        raise SettingError(
+            f"{root_c} was made with {found}, not {wanted}: repeat those or give another --root-c"
+        )
+    cells = [root_c / c / str(s) for c in corruptions for s in severities]
+    problems = [_link_labels(root / "gtFine", cell) for cell in cells]
+    return next((problem for problem in problems if problem), "")
 
 
-def stored_seed(root_c: Path) -> int | None:
-    """Read the seed of a stored set; None if it was not made by ``generate-c``."""
-    found = _read_info(root_c)
-    seed = found.get("seed") if found else None
-    return seed if isinstance(seed, int) else None
+@dataclass(frozen=True)
+class Record:
+    """How a stored set was made: equal records mean equal images.
+
+    Attributes:
+        seed: Of the random streams.
+        definition: Of the corruptions.
+        channel_order: Of the images that the corruptions were given.
+    """
+
+    seed: int
+    definition: str = DEFINITION
+    channel_order: str = "rgb"
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}, {self.definition}, {self.channel_order}"
 
 
-def _read_info(root_c: Path) -> dict[str, object] | None:
-    path = root_c / INFO
+def read_record(root_c: Path) -> Record | None:
+    """Read how a stored set was made; None if it was not made by ``generate-c``.
+
+    Raises:
+        DataError: The record is damaged.
+    """
+    path = root_c / RECORD
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Record(int(content["seed"]), content["definition"], content["channel_order"])
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is damaged: give another --root-c, or move {root_c} away"
         ) from error
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{path} is not the record of a corrupted set: give another --root-c, "
-            f"or move {root_c} away"
-        )
-    return content
 
 
-def _link_labels(labels: Path, cell: Path) -> None:
+def _link_labels(labels: Path, cell: Path) -> str:
     """Link ``gtFine`` into a cell's folder, so that the cell is itself a data set."""
     cell.mkdir(parents=True, exist_ok=True)
     link = cell / "gtFine"
     if link.is_symlink() and not link.exists():
         link.unlink(missing_ok=True)  # the data set was moved
-    if link.is_symlink() or link.exists() or not labels.exists():
-        return
+    if link.exists() or not labels.exists():
+        return ""
     try:
         link.symlink_to(os.path.relpath(labels.resolve(), cell.resolve()), True)
     except FileExistsError:
-        return  # another process made it meanwhile
+        pass  # another process made it meanwhile
     except OSError as error:
-        raise RobustsegError(f"cannot link {link} to {labels}: {error.strerror}") from error
+        return f"labels are not linked into {cell.parent.parent}: {error.strerror or error}"
+    return ""
 
 
 def write_set(plan: Sequence[Work], seed: int, workers: int, console: Console) -> list[str]:
@@ -169,39 +194,46 @@ def write_set(plan: Sequence[Work], seed: int, workers: int, console: Console) -
 
 
 def _run(plan: Sequence[Work], seed: int, workers: int) -> Iterator[tuple[Work, str]]:
+    make = partial(make_files, seed=seed)
     if workers > 1:
-        yield from run_in_processes(partial(make_files, seed=seed, decoded={}), plan, workers)
-        return
-    decoded: dict[Path, ImageArray] = {}
-    for work in plan:
-        yield work, make_files(work, seed, decoded)
+        yield from run_in_processes(make, plan, workers)
+    else:
+        yield from ((work, make(work)) for work in plan)
 
 
-def make_files(work: Work, seed: int, decoded: dict[Path, ImageArray]) -> str:
-    """Make one image's files for one corruption.
+def make_files(work: Work, seed: int) -> str:
+    """Make one image's missing files for one corruption.
 
     Args:
         work: What to make.
         seed: Of the random streams.
-        decoded: Memory of the last decoded image, by path; changed.
 
     Returns:
-        Why the image could not be read; empty if all is well.
+        Why the image could not be used; empty if all is well.
+
+    Raises:
+        DataError: The frost pictures are missing.
+        OSError: A file cannot be written.
     """
-    from robustseg.corruptions.registry import corrupt_frame
+    from robustseg.corruptions.registry import SMALLEST_SIDE, corrupt_frame
 
     frame = work.frame
     try:
-        if frame.image not in decoded:
-            decoded.clear()
-            decoded[frame.image] = load_image(frame.image)
-        image = decoded[frame.image]
-        for severity, path in work.targets:
-            corrupted = corrupt_frame(image, frame.id, work.corruption, severity, seed)
-            write_bytes(path, encode_png(corrupted))
-    except DataError as error:
+        image = decode_once(frame.image)
+    except BadFileError as error:
         return str(error)
+    if min(image.shape[:2]) < SMALLEST_SIDE:
+        return f"{frame.image}: smaller than {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels"
+    for severity, path in work.targets:
+        corrupted = corrupt_frame(image, frame.id, work.corruption, severity, seed)
+        write_bytes(path, encode_png(corrupted))
     return ""
+
+
+@lru_cache(maxsize=1)
+def decode_once(path: Path) -> ImageArray:
+    """Decode an image, or give it again if it was the last: plans go image by image."""
+    return load_image(path)
 
 
 def encode_png(image: ImageArray) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 import zlib
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from robustseg.datasets.cityscapes import BadFileError
 from robustseg.datasets.labels import IGNORE, NUM_CLASSES
 from robustseg.datasets.sample import Frame
 from robustseg.engine.augment import random_example
@@ -20,8 +20,6 @@ from robustseg.engine.recipes import Recipe
 from robustseg.errors import DataError
 
 __all__ = ["Crops", "batches", "class_weights"]
-
-_NAME_OF_ERROR = f"{BadFileError.__module__}.{BadFileError.__qualname__}: "
 
 
 class Crops(Dataset[tuple[Tensor, Tensor]]):
@@ -95,7 +93,7 @@ def batches(
         line = str(error).strip().splitlines()[-1]
         # its frames hold the loader, whose workers end at once only if it is freed at once
         traceback.clear_frames(error.__traceback__)
-    raise DataError(line.removeprefix(_NAME_OF_ERROR))
+    raise DataError(re.sub(r"^[\w.]+Error: ", "", line))
 
 
 def class_weights(frames: Sequence[Frame], decoded: DecodedSamples) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -11,38 +12,32 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robustseg.corruptions.severity import CORRUPTIONS, DEFINITION, SEVERITIES
+from robustseg.corruptions.severity import DEFINITION
+from robustseg.corruptions.writer import Record, read_record
 from robustseg.datasets.cityscapes import fingerprint
 from robustseg.datasets.labels import NUM_CLASSES
 from robustseg.datasets.sample import Frame
-from robustseg.engine.inference import Inference, count_pairs, predict_logits
+from robustseg.engine.inference import Inference, confusion_matrix, predict_logits
 from robustseg.engine.pictures import ComputedCells, StoredCells, ahead
 from robustseg.models.base import SegmentationModel
 from robustseg.models.checkpoints import Checkpoint, load_model
 from robustseg.models.zoo import get_spec
 from robustseg.progress import Console, Task
-from robustseg.results import CLEAN, Cell, CellResult, ModelInfo, Protocol, ResultStore
+from robustseg.results import Cell, CellResult, ModelInfo, Protocol, ResultStore
 
 __all__ = [
     "Evaluation",
     "Plan",
-    "all_cells",
     "library_versions",
     "load_models",
     "make_plan",
     "make_protocol",
     "missing_files",
+    "stored_source",
 ]
 
 VERSIONED = ("robustseg", "torch", "timm", "numpy", "scipy", "opencv-python", "pillow")
 """Distributions whose version can change a number."""
-
-
-def all_cells(
-    corruptions: Sequence[str] = CORRUPTIONS, severities: Sequence[int] = SEVERITIES
-) -> list[Cell]:
-    """List clean and every corruption at every severity, in the order of work."""
-    return [Cell(CLEAN, 0), *[Cell(c, s) for c in corruptions for s in severities]]
 
 
 def make_protocol(
@@ -79,12 +74,12 @@ class Plan:
     Attributes:
         todo: Cell to the models that lack it.
         finished: How many (model, cell) pairs are there already.
-        notes: Lines about files that were set aside.
+        notes: Why files were set aside, with the number of files for each reason.
     """
 
     todo: dict[Cell, list[CellResult]]
     finished: int
-    notes: list[str]
+    notes: dict[str, int]
 
     @property
     def missing(self) -> int:
@@ -110,18 +105,19 @@ def make_plan(
     """
     versions = library_versions()
     todo: dict[Cell, list[CellResult]] = {}
-    finished, notes = 0, []
+    finished = 0
+    notes: Counter[str] = Counter()
     for cell in cells:
         for name, checkpoint in checkpoints.items():
             wanted = CellResult(protocol, _describe(name, checkpoint), cell, _no_counts(), versions)
             found, note = store.usable(wanted, move)
             if note:
-                notes.append(note)
+                notes[note] += 1
             if found:
                 finished += 1
             else:
                 todo.setdefault(cell, []).append(wanted)
-    return Plan(todo, finished, notes)
+    return Plan(todo, finished, dict(notes))
 
 
 def library_versions() -> dict[str, str]:
@@ -143,7 +139,8 @@ def _no_counts() -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
 def _describe(name: str, checkpoint: Checkpoint) -> ModelInfo:
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     count = sum(v.numel() for k, v in checkpoint.state.items() if not k.endswith(buffers))
-    return ModelInfo(name, get_spec(name).label, checkpoint.sha256, str(checkpoint.path), count)
+    origin = str(checkpoint.path).encode(errors="replace").decode()  # paths need not be UTF-8
+    return ModelInfo(name, get_spec(name).label, checkpoint.sha256, origin, count)
 
 
 @dataclass(frozen=True)
@@ -198,14 +195,14 @@ class Evaluation:
         for sample in ahead(self.pictures, self.frames, cell, self.workers):
             for name in names:
                 logits = predict_logits(models[name], sample.image, self.inference)
-                counts = count_pairs(sample.label, logits.argmax(0), NUM_CLASSES)
+                counts = confusion_matrix(sample.label, logits.argmax(0), NUM_CLASSES)
                 totals[name] = counts + totals[name].to(counts)
                 task.advance(note=str(cell))
         for result in wanted:
             name = result.model.name
             provenance: dict[str, str | float] = {
                 "device": str(next(models[name].parameters()).device),
-                "seconds": round(time.monotonic() - started, 2),
+                "cell_seconds": round(time.monotonic() - started, 2),
             }
             confusion = totals[name].cpu().numpy()
             self.store.write(replace(result, confusion=confusion, provenance=provenance))
@@ -233,3 +230,19 @@ def missing_files(
     """List the files that a stored set lacks for some cells."""
     paths = (stored.path(f, c) for c in cells if c.severity for f in frames)
     return [p for p in paths if not p.is_file()]
+
+
+def stored_source(
+    stored: StoredCells, frames: Sequence[Frame], cells: Sequence[Cell]
+) -> tuple[int, str]:
+    """Say what a stored set is, for the protocol.
+
+    Returns:
+        Seed, and ``stored`` for a set whose record says that its images are those which would be
+        computed. A set of other making has the fingerprint of its files in the source's name.
+    """
+    record = read_record(stored.root_c)
+    if record is not None and record == Record(record.seed):
+        return record.seed, "stored"
+    files = [replace(f, image=stored.path(f, c)) for c in cells if c.severity for f in frames]
+    return 0, f"stored by others ({fingerprint(files)[:12]})"

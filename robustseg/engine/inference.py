@@ -11,7 +11,7 @@ from torch import Tensor
 from robustseg.datasets.sample import ImageArray, LabelArray
 from robustseg.models.base import SegmentationModel
 
-__all__ = ["Inference", "Window", "count_pairs", "predict_logits", "windows"]
+__all__ = ["Inference", "Window", "confusion_matrix", "predict_logits", "windows"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def predict_logits(model: SegmentationModel, image: ImageArray, inference: Infer
 
 
 @torch.inference_mode()
-def count_pairs(label: LabelArray, prediction: Tensor, num_classes: int) -> Tensor:
+def confusion_matrix(label: LabelArray, prediction: Tensor, num_classes: int) -> Tensor:
     """Count the confusion matrix of one image on the prediction's device.
 
     Args:

@@ -54,8 +54,6 @@ class ComputedCells:
         decoded: Where clean images come from.
     """
 
-    source = "computed"
-
     def __init__(self, seed: int, decoded: DecodedSamples) -> None:
         self.seed = seed
         self.decoded = decoded
@@ -80,8 +78,6 @@ class StoredCells:
         root_c: The corrupted set, ``<root_c>/<corruption>/<severity>/leftImg8bit/...``.
         decoded: Where clean images and labels come from.
     """
-
-    source = "stored"
 
     def __init__(self, root: Path, root_c: Path, decoded: DecodedSamples) -> None:
         self.root = root

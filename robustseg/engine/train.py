@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustseg.datasets.cityscapes import fingerprint
 from robustseg.datasets.labels import IGNORE, NUM_CLASSES
 from robustseg.datasets.sample import Frame
 from robustseg.engine.crops import Crops, batches, class_weights
 from robustseg.engine.pictures import DecodedSamples
 from robustseg.engine.recipes import Recipe
 from robustseg.errors import CheckpointError, RobustsegError, SettingError
-from robustseg.files import atomic_path, set_aside, write_text
+from robustseg.files import set_aside, write_bytes, write_text
 from robustseg.models.base import SegmentationModel
 from robustseg.models.checkpoints import load_model, read_checkpoint, save_checkpoint
 from robustseg.models.zoo import create_model
@@ -155,13 +157,14 @@ def train(
     optimizer = build_optimizer(model, recipe)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        start = _resume(paths, model, optimizer, recipe, seed)
+        facts: dict[str, int | str] = {"seed": seed, "data": fingerprint(frames)}
+        start = _resume(paths, model, optimizer, recipe, facts)
         if start:
             console.say(f"{name}: going on from iteration {start}")
         crops = Crops(frames, recipe, seed, DecodedSamples(MEMORY // max(workers, 1)))
         model.train()
         weights = class_weights(frames, crops.decoded).to(device) if recipe.class_weights else None
-        state = _Loop(model, optimizer, recipe, seed, paths, start, weights)
+        state = _Loop(model, optimizer, recipe, facts, paths, start, weights)
         try:
             with console.task(f"training {name}", recipe.iterations, start) as task:
                 for images, labels in batches(crops, start, recipe.batch_size, workers):
@@ -201,7 +204,7 @@ class _Loop:
         model: SegmentationModel,
         optimizer: torch.optim.Optimizer,
         recipe: Recipe,
-        seed: int,
+        facts: dict[str, int | str],
         paths: Paths,
         iteration: int,
         weights: Tensor | None,
@@ -209,7 +212,7 @@ class _Loop:
         self.model = model
         self.optimizer = optimizer
         self.recipe = recipe
-        self.seed = seed
+        self.facts = facts
         self.paths = paths
         self.iteration = iteration
         self.weights = weights
@@ -250,7 +253,7 @@ class _Loop:
             return  # the last good state stays
         content = {
             "iteration": self.iteration,
-            "seed": self.seed,
+            **self.facts,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
@@ -258,8 +261,10 @@ class _Loop:
         device = next(self.model.parameters()).device
         if device.type == "cuda":
             content["random_cuda"] = torch.cuda.get_rng_state(device)
-        with atomic_path(self.paths.state) as temporary:
-            torch.save(content, temporary)
+        # torch reports a full disk as no OSError
+        buffer = BytesIO()
+        torch.save(content, buffer)
+        write_bytes(self.paths.state, buffer.getvalue())
 
 
 def _resume(
@@ -267,7 +272,7 @@ def _resume(
     model: SegmentationModel,
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
-    seed: int,
+    facts: dict[str, int | str],
 ) -> int:
     """Take up a saved state if there is one; start the log otherwise."""
     if paths.weights.exists():
@@ -275,12 +280,13 @@ def _resume(
             f"{paths.weights} exists and is not overwritten: move it, or give another --output"
         )
     if paths.state.exists():
-        if not paths.recipe.exists() or paths.recipe.read_text() != recipe.to_json():
+        earlier = paths.recipe.read_text(encoding="utf-8") if paths.recipe.exists() else ""
+        if earlier != recipe.to_json():
             raise SettingError(
                 f"{paths.folder} holds a stopped training with another recipe: repeat its options "
                 "to go on, or move the folder to start anew"
             )
-        start = _load_state(paths.state, model, optimizer, seed)
+        start = _load_state(paths.state, model, optimizer, facts)
         _trim_log(paths.log, start)
         return start
     if paths.log.exists():
@@ -292,18 +298,26 @@ def _resume(
 
 def _trim_log(log: Path, iteration: int) -> None:
     """Drop the lines that were written after the state was saved; they will come again."""
-    header, *rows = log.read_text().splitlines()
-    kept = [row for row in rows if int(row.split(",")[0]) <= iteration]
+    header, *rows = log.read_text(encoding="utf-8").splitlines()
+    numbers = [row.partition(",")[0] for row in rows]  # of the last row perhaps only a part
+    kept = [r for r, n in zip(rows, numbers, strict=True) if n.isdigit() and int(n) <= iteration]
     write_text(log, "\n".join([header, *kept]) + "\n")
 
 
 def _load_state(
-    path: Path, model: SegmentationModel, optimizer: torch.optim.Optimizer, seed: int
+    path: Path,
+    model: SegmentationModel,
+    optimizer: torch.optim.Optimizer,
+    facts: dict[str, int | str],
 ) -> int:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if content["seed"] != seed:
+        if content["seed"] != facts["seed"]:
             raise SettingError(f"{path} was made with --seed {content['seed']}")
+        if content["data"] != facts["data"]:
+            raise SettingError(
+                f"{path} was made with other images: repeat --root and --limit, or move it"
+            )
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
         torch.set_rng_state(content["random"])

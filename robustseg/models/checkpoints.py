@@ -9,31 +9,30 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from robustseg.errors import CheckpointError
-from robustseg.files import atomic_path
+from robustseg.files import write_bytes
 from robustseg.models.base import SegmentationModel
-from robustseg.models.zoo import MODELS, SEGFORMER_SPECS, create_model
+from robustseg.models.zoo import SEGFORMER_SPECS, SUFFIXES, create_model
 
 __all__ = [
     "Checkpoint",
+    "find_all",
     "find_checkpoint",
-    "find_checkpoints",
     "load_model",
     "read_checkpoint",
     "save_checkpoint",
 ]
 
 FORMAT = "robustseg-1"
-SUFFIXES = (".safetensors", ".pth", ".pt")
 WRAPPERS = ("state_dict", "model_state")
 DROPPED = re.compile(r"^(decode_head\.conv_seg|auxiliary_head)\.")
 """Parameters that released SegFormer files carry but the network never uses."""
@@ -84,9 +83,24 @@ def find_checkpoint(name: str, given: Mapping[str, Path], folder: Path) -> Path:
     )
 
 
-def find_checkpoints(folder: Path) -> list[str]:
-    """List the networks of the zoo whose weights lie in ``folder``, in the zoo's order."""
-    return [n for n in MODELS if any((folder / f"{n}{s}").is_file() for s in SUFFIXES)]
+def find_all(names: Sequence[str], given: Mapping[str, Path], folder: Path) -> dict[str, Path]:
+    """Find the weights of several networks.
+
+    Raises:
+        CheckpointError: Some have none; all of them are named.
+    """
+    found, lost = {}, []
+    for name in names:
+        try:
+            found[name] = find_checkpoint(name, given, folder)
+        except CheckpointError as error:
+            lost.append((name, error))
+    if len(lost) > 1:
+        listed = ", ".join(name for name, _ in lost)
+        raise CheckpointError(f"no weights for {listed}; of the first: {lost[0][1]}")
+    if lost:
+        raise lost[0][1]
+    return found
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -199,8 +213,7 @@ def save_checkpoint(path: Path, name: str, model: SegmentationModel, card: dict[
     if stride is not None:
         facts["output_stride"] = str(stride)
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata=facts)
+    write_bytes(path, save(state, facts))
 
 
 def _sha256(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustseg.names import select, unknown_name
@@ -21,10 +22,12 @@ __all__ = [
     "FAMILIES",
     "MODELS",
     "SEGFORMER_SPECS",
+    "SUFFIXES",
     "DeepLabSpec",
     "Normalisation",
     "SegFormerSpec",
     "create_model",
+    "find_checkpoints",
     "get_spec",
     "select_models",
 ]
@@ -102,6 +105,15 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "deeplabv3plus": tuple(DEEPLAB_SPECS),
 }
 """Group names that stand for several models on the command line."""
+
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+"""Of files that hold weights."""
+
+
+def find_checkpoints(folder: Path) -> list[str]:
+    """List the networks whose weights lie in ``folder`` as ``<name>.*``, in the zoo's order."""
+    return [n for n in MODELS if any((folder / f"{n}{s}").is_file() for s in SUFFIXES)]
 
 
 def get_spec(name: str) -> SegFormerSpec | DeepLabSpec:

@@ -90,7 +90,8 @@ def _page(
     figures: Sequence[FigureFile],
     remarks: Sequence[str],
 ) -> str:
-    source = resources.files(__package__).joinpath("data/page.html.jinja").read_text()
+    template = resources.files(__package__).joinpath("data/page.html.jinja")
+    source = template.read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )

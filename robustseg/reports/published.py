@@ -33,7 +33,7 @@ def published_rows() -> list[PublishedRow]:
     """
     source = resources.files(__package__).joinpath("data/segformer_table5.csv")
     rows = []
-    for entry in csv.DictReader(source.read_text().splitlines()):
+    for entry in csv.DictReader(source.read_text(encoding="utf-8").splitlines()):
         method, clean = entry.pop("method"), Decimal(entry.pop("clean"))
         rows.append(PublishedRow(method, clean, {k: Decimal(v) for k, v in entry.items()}))
     return rows

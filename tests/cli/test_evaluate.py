@@ -72,7 +72,7 @@ def test_stored_set_gives_the_numbers_of_computed_images(place: Path, robustseg:
         np.testing.assert_array_equal(a.confusion, b.confusion)
     code, _, err = robustseg(*BASIC, *FEW, "-q", "--root-c", "cityscapes_c", "--seed", "1")
     assert code == 2
-    assert "give --seed 0" in err
+    assert "leave --seed out" in err
 
 
 def test_root_of_the_environment_and_of_the_working_folder(

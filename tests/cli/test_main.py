@@ -24,7 +24,7 @@ def test_commands_of_the_readme_parse_as_typed() -> None:
     parser = build_parser()
     made = parser.parse_args(["generate-c", "--root", "cityscapes"])
     assert made.root == Path("cityscapes")
-    assert (made.root_c, made.split, made.limit, made.seed) == (None, "val", None, 0)
+    assert (made.root_c, made.split, made.limit, made.seed) == (None, "val", None, None)
     assert (made.corruptions, made.severities) == (["all"], [1, 2, 3, 4, 5])
     scored = parser.parse_args(["evaluate", "--models", "segformer_b5", "dlv3p_r101"])
     assert scored.models == ["segformer_b5", "dlv3p_r101"]
@@ -96,8 +96,8 @@ EVALUATE = "evaluate --models segformer_b0 -q --device cpu"
         (f"{EVALUATE} --root empty", "no data set at empty: it has no folder leftImg8bit"),
         (f"{EVALUATE} --root {IMAGE}", "this is no folder"),
         (f"{EVALUATE} --split nonsense", "no split 'nonsense'"),
-        (f"{EVALUATE} --limit 0", "--limit 0 leaves no image"),
-        (f"{EVALUATE} --limit -3", "--limit -3"),
+        (f"{EVALUATE} --limit 0", "--limit must be at least 1, found 0"),
+        (f"{EVALUATE} --limit -3", "--limit must be at least 1, found -3"),
         (f"{EVALUATE} --stride 1025", "--stride 1025 is above --window 1024"),
         (f"{EVALUATE} --stride 0", "--stride must be at least 1"),
         (f"{EVALUATE} --window 63 --stride 10", "--window must be at least 64"),
@@ -132,14 +132,14 @@ EVALUATE = "evaluate --models segformer_b0 -q --device cpu"
         ("train --model segformer_b0 --recipe binary.toml", "binary.toml is not a text file"),
         ("train --model segformer_b0 --recipe quik", "did you mean quick"),
         ("train --model segformer_b0 --set lr=nan", "lr must be a number above 0"),
-        ("train --model segformer_b0 --set learningrate=1", "unknown entry of recipe segformer"),
+        ("train --model segformer_b0 --set learningrate=1", "unknown recipe entry 'learningrate'"),
         ("train --model segformer_b0 --seed -1", "--seed must be from 0"),
         (f"train --model segformer_b0 --seed {10**30}", "--seed must be from 0"),
         ("train --model segformer_b0 --init nowhere.pth -q", "cannot read checkpoint nowhere.pth"),
         ("erf --crop 5", "--crop must be at least 64"),
         ("erf --models nonsense", "unknown model 'nonsense'"),
         ("erf --models dlv3p_r101", "no weights for dlv3p_r101"),
-        ("erf --limit 0", "--limit 0 leaves no image"),
+        ("erf --limit 0", "--limit must be at least 1, found 0"),
         ("profile --models nonsense", "unknown model 'nonsense'"),
         ("profile --size 64 0", "--size must be at least 64"),
         ("report --runs nowhere", "no results in nowhere"),

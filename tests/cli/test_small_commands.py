@@ -73,22 +73,27 @@ def test_check_of_a_good_set(place: Path, robustseg: Robustseg) -> None:
     assert out.splitlines()[-1] == "cityscapes is a valid data set"
 
 
-@pytest.mark.parametrize("damage", ["truncated", "unlabelled", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", "unlabelled"])
 def test_check_of_a_broken_set(damage: str, place: Path, robustseg: Robustseg) -> None:
     image = place / "cityscapes/leftImg8bit/val/aa/aa_000000_000019_leftImg8bit.png"
     label = place / "cityscapes/gtFine/val/aa/aa_000000_000019_gtFine_labelIds.png"
-    root = "cityscapes"
     if damage == "truncated":
         image.write_bytes(image.read_bytes()[:100])
-    elif damage == "unlabelled":
-        label.unlink()
     else:
-        root = "nowhere"
-    code, out, err = robustseg("check", "--root", root, "-q")
+        label.unlink()
+    code, out, err = robustseg("check", "--root", "cityscapes", "-q")
     assert (code, err) == (1, "")
-    assert out.splitlines()[-1] == f"1 error in {root}"
-    if damage != "missing":
-        assert image.name in out
+    assert out.splitlines()[-1] == "1 error in cityscapes"
+    assert image.name in out
+
+
+def test_check_of_nothing_is_one_line(place: Path, robustseg: Robustseg) -> None:
+    (place / "empty").mkdir()
+    for root in ("nowhere", "empty"):
+        code, out, err = robustseg("check", "--root", root)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"robustseg: error: no data set at {root}")
+        assert err.count("\n") == 1
 
 
 def test_check_takes_the_root_of_the_environment(
@@ -98,7 +103,7 @@ def test_check_takes_the_root_of_the_environment(
     monkeypatch.setenv("CITYSCAPES_DATASET", "")  # as good as not set
     assert robustseg("check", "-q")[0] == 0
     monkeypatch.setenv("CITYSCAPES_DATASET", str(place / "nowhere"))
-    assert robustseg("check", "-q")[0] == 1
+    assert robustseg("check", "-q")[0] == 2
     monkeypatch.setenv("HOME", str(place))
     monkeypatch.setenv("CITYSCAPES_DATASET", "~/cityscapes")
     assert robustseg("check", "-q")[0] == 0
@@ -140,7 +145,7 @@ def test_report_of_damaged_results_alone(place: Path, robustseg: Robustseg) -> N
 def test_report_names_a_missing_figure(place: Path, robustseg: Robustseg) -> None:
     robustseg(*EVALUATE, "--clean-only")
     code, _, err = robustseg("report", "--figures", "nowhere.png")
-    assert (code, err) == (2, "robustseg: error: no such figure: nowhere.png\n")
+    assert (code, err) == (2, "robustseg: error: no PNG file: nowhere.png\n")
 
 
 def test_receptive_fields_are_drawn_and_stored(place: Path, robustseg: Robustseg) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from robustseg.cli.main import main
 from robustseg.corruptions import writer
 from robustseg.corruptions.registry import corrupt_frame
-from robustseg.corruptions.writer import plan_work, prepare_tree, stored_seed, write_set
+from robustseg.corruptions.writer import Record, plan_work, prepare_tree, read_record, write_set
 from robustseg.datasets.cityscapes import list_frames, load_image, load_sample
 from robustseg.datasets.doctor import examine
 from robustseg.datasets.sample import Frame
@@ -145,7 +145,7 @@ def test_files_that_are_there_are_kept(root: Path, tmp_path: Path) -> None:
     lost.unlink()
     stamps = {path: (root_c / path).stat().st_mtime_ns for path in before if root_c / path != lost}
     plan = plan_work(root, root_c, list_frames(root, "val"), NAMES, SEVERITIES)
-    assert [target for work in plan for _, target in work.targets] == [lost]
+    assert [path for work in plan for _, path in work.targets] == [lost]
     write(root, root_c)
     assert contents(root_c) == before
     assert {path: (root_c / path).stat().st_mtime_ns for path in stamps} == stamps
@@ -170,17 +170,17 @@ def test_order_and_choice_of_cells_do_not_change_bytes(root: Path, tmp_path: Pat
 def test_another_seed_is_refused_and_nothing_is_touched(root: Path, tmp_path: Path) -> None:
     root_c = tmp_path / "set"
     write(root, root_c, seed=3)
-    assert stored_seed(root_c) == 3
+    assert read_record(root_c) == Record(3)
     before = contents(root_c)
     with pytest.raises(SettingError, match="seed 3"):
         write(root, root_c, seed=4, names=["fog"])
     assert contents(root_c) == before
     assert not (root_c / "fog").exists()
-    assert stored_seed(root_c) == 3
+    assert read_record(root_c) == Record(3)
 
 
 def test_set_of_other_origin_has_no_seed(tmp_path: Path) -> None:
-    assert stored_seed(tmp_path) is None
+    assert read_record(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b""])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustseg.engine.inference import Inference, Window, count_pairs, predict_logits, windows
+from robustseg.engine.inference import Inference, Window, confusion_matrix, predict_logits, windows
 from robustseg.models.base import SegmentationModel
 from robustseg.models.zoo import Normalisation
 
@@ -134,13 +134,13 @@ def test_count_pairs_counts_every_pixel_that_is_not_ignored() -> None:
     for true, predicted in zip(label.ravel().tolist(), prediction.ravel().tolist(), strict=True):
         if true < 19:
             expected[true, predicted] += 1
-    found = count_pairs(label, torch.from_numpy(prediction), 19)
+    found = confusion_matrix(label, torch.from_numpy(prediction), 19)
     assert found.dtype == torch.int64
     np.testing.assert_array_equal(found.numpy(), expected)
 
 
 def test_count_pairs_of_an_ignored_image_is_zero() -> None:
     label = np.full((4, 4), 255, np.uint8)
-    found = count_pairs(label, torch.zeros(4, 4, dtype=torch.int64), 19)
+    found = confusion_matrix(label, torch.zeros(4, 4, dtype=torch.int64), 19)
     assert found.shape == (19, 19)
     assert not found.any()

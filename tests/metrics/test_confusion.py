@@ -15,7 +15,7 @@ from PIL import Image
 
 from robustseg.datasets.labels import LABEL_TO_TRAIN, LABELS, NUM_CLASSES, TRAIN_TO_LABEL
 from robustseg.datasets.sample import LabelArray
-from robustseg.engine.inference import count_pairs
+from robustseg.engine.inference import confusion_matrix
 from robustseg.metrics.confusion import Confusion, class_iou, mean_iou
 
 Pairs = Sequence[tuple[LabelArray, LabelArray]]
@@ -26,7 +26,7 @@ def confusion_of(pairs: Pairs) -> Confusion:
     total = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
     for truth, prediction in pairs:
         classes = torch.from_numpy(prediction.astype(np.int64))
-        total += count_pairs(truth, classes, NUM_CLASSES).numpy()
+        total += confusion_matrix(truth, classes, NUM_CLASSES).numpy()
     return total
 
 

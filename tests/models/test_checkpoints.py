@@ -15,12 +15,11 @@ from robustseg.models.base import SegmentationModel
 from robustseg.models.checkpoints import (
     Checkpoint,
     find_checkpoint,
-    find_checkpoints,
     load_model,
     read_checkpoint,
     save_checkpoint,
 )
-from robustseg.models.zoo import create_model
+from robustseg.models.zoo import create_model, find_checkpoints
 
 
 @pytest.fixture(scope="module")

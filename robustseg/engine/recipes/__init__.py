@@ -98,10 +98,10 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def _read(name: str) -> dict[str, Any]:
     if name in RECIPES:
-        text = resources.files(__name__).joinpath(f"{name}.toml").read_text()
+        text = resources.files(__name__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     elif name.endswith(".toml"):
         try:
-            text = Path(name).read_text()
+            text = Path(name).read_text(encoding="utf-8")
         except OSError as error:
             raise SettingError(f"cannot read recipe {name}: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -128,7 +128,7 @@ def _build(content: Mapping[str, Any], name: str) -> Recipe:
     kinds = {f.name: str(f.type) for f in fields(Recipe)}
     unknown = [k for k in content if k not in kinds]
     if unknown:
-        raise unknown_name(unknown[0], list(kinds), f"entry of recipe {name},")
+        raise unknown_name(unknown[0], list(kinds), "recipe entry")
     missing = [k for k in kinds if k not in content]
     if missing:
         raise SettingError(f"recipe {name} lacks {', '.join(missing)}")
