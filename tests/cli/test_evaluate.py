@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from robustseg.results import load_results
 
@@ -57,6 +59,32 @@ def test_shards_do_every_cell_once(place: Path, robustseg: Robustseg) -> None:
         seen.append(set(finished(place)) - before)
     assert [len(names) for names in seen] == [2, 1]
     assert set(finished(place)) == {"clean-0.json", "contrast-2.json", "fog-2.json"}
+
+
+def test_a_part_without_a_cell_ends_well(place: Path, robustseg: Robustseg) -> None:
+    code, out, err = robustseg(*BASIC, "--clean-only", "--shard", "2/2", "-q")
+    assert (code, out, err) == (0, "", "")
+
+
+def test_sets_of_other_making_are_told_apart(place: Path, robustseg: Robustseg) -> None:
+    robustseg("generate-c", "--corruptions", "fog", "--severities", "1", "-q")
+    for name, colour in (("dark", 10), ("light", 240)):
+        shutil.copytree(place / "cityscapes_c", place / name, symlinks=True)
+        (place / name / "cityscapes_c.json").unlink()
+        for path in (place / name).rglob("*_leftImg8bit.png"):
+            Image.new("RGB", (128, 64), (colour,) * 3).save(path)
+    cells = ("--corruptions", "fog", "--severities", "1", "-q")
+    for name in ("cityscapes_c", "dark", "light"):
+        assert robustseg(*BASIC, *cells, "--root-c", name)[0] == 0
+    protocols = [folder.name for folder in (place / "runs").iterdir()]
+    assert len(protocols) == 3
+    results, _ = load_results(place / "runs")
+    fog = {r.protocol.source: r.confusion for r in results if r.cell.severity}
+    assert len(fog) == 3
+    assert "stored" in fog
+    first, second, third = fog.values()
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(second, third)
 
 
 def test_stored_set_gives_the_numbers_of_computed_images(place: Path, robustseg: Robustseg) -> None:

@@ -22,6 +22,8 @@ Robustseg = Callable[..., Outcome]
 
 def test_commands_of_the_readme_parse_as_typed() -> None:
     parser = build_parser()
+    twice = ["train", "--model", "segformer_b0", "--set", "lr=1", "--set", "flip=false"]
+    assert parser.parse_args(twice).overrides == ["lr=1", "flip=false"]
     made = parser.parse_args(["generate-c", "--root", "cityscapes"])
     assert made.root == Path("cityscapes")
     assert (made.root_c, made.split, made.limit, made.seed) == (None, "val", None, None)

@@ -219,6 +219,28 @@ def test_other_recipe_on_resume_is_refused(
     assert stopped.state.read_bytes() == before
 
 
+def test_other_images_on_resume_are_refused(
+    stopped: Paths, training_frames: Sequence[Frame]
+) -> None:
+    with pytest.raises(SettingError, match="other images"):
+        run(stopped.weights.parent, training_frames[:-1], small_recipe())
+
+
+def test_spoilt_weights_are_not_saved(
+    two_classes: Sequence[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        with torch.no_grad():
+            next(model.parameters()).fill_(float("nan"))
+        raise KeyboardInterrupt
+
+    model = new_model(NAME, small_recipe(), 0, None)
+    monkeypatch.setattr(model, "normalise", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out", two_classes, small_recipe(), model)
+    assert not Paths.below(tmp_path / "out", NAME).state.exists()
+
+
 def test_other_seed_on_resume_is_refused(stopped: Paths, training_frames: Sequence[Frame]) -> None:
     with pytest.raises(SettingError, match="was made with --seed 0"):
         run(stopped.weights.parent, training_frames, small_recipe(), seed=1)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import pickle
 from pathlib import Path
 
@@ -309,3 +311,15 @@ def test_metadata_is_readable_without_robustseg(b0: SegmentationModel, tmp_path:
     with safe_open(path, framework="pt") as stream:
         assert stream.metadata()["model"] == "segformer_b0"
         assert set(stream.keys()) == set(b0.state_dict())
+
+
+def test_a_full_disk_is_an_os_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    path = tmp_path / "segformer_b0.safetensors"
+    with pytest.raises(OSError, match="No space left") as caught:
+        save_checkpoint(path, "segformer_b0", create_model("segformer_b0"), {})
+    assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
