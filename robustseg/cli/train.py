@@ -1,4 +1,4 @@
-"""``robustseg train``: train a network, by default as its paper does."""
+"""``robustseg train``: train a network by its paper's recipe, from random weights or ``--init``."""
 
 from __future__ import annotations
 

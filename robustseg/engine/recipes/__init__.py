@@ -32,7 +32,7 @@ NOT_NEGATIVE = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; the files beside this module say what each entry means."""
+    """How a network is trained; ``segformer.toml`` here says what each entry means."""
 
     iterations: int
     batch_size: int
