@@ -24,7 +24,7 @@ from robustseg.datasets.sample import Frame
 from robustseg.datasets.streets import write_streets
 from robustseg.engine.inference import Inference, confusion_matrix, predict_logits
 from robustseg.models.base import SegmentationModel
-from robustseg.models.zoo import create_model
+from robustseg.models.build import create_model
 
 
 def ours(

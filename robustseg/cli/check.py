@@ -31,8 +31,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Print an overview and all findings; 1 if any of them is an error."""
-    from robustseg.datasets.cityscapes import find_root
     from robustseg.datasets.doctor import count_pairs, diagnose, summarise
+    from robustseg.datasets.layout import find_root
 
     root = args.root or folder(os.environ.get("CITYSCAPES_DATASET") or "cityscapes")
     if not (root.is_dir() and any(root.iterdir())):

@@ -155,7 +155,8 @@ def data_of(args: argparse.Namespace) -> Data:
         DataError: There is no such data set.
         SettingError: ``--limit`` leaves no image.
     """
-    from robustseg.datasets.cityscapes import find_root, list_frames
+    from robustseg.datasets.cityscapes import list_frames
+    from robustseg.datasets.layout import find_root
 
     root = find_root(args.root, os.environ, Path.cwd())
     check_at_least("--limit", args.limit, 1)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from robustseg.datasets.cityscapes import (
-        find_root,
         fingerprint,
         list_frames,
         load_image,
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     )
     from robustseg.datasets.doctor import Finding, diagnose, examine, overview, summarise
     from robustseg.datasets.labels import CLASS_NAMES, IGNORE, NUM_CLASSES, PALETTE, colourise
+    from robustseg.datasets.layout import find_root
     from robustseg.datasets.sample import Frame, ImageArray, LabelArray, Sample
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
 
 _HOMES = {
     "cityscapes": (
-        "find_root",
         "fingerprint",
         "list_frames",
         "load_image",
@@ -52,6 +51,7 @@ _HOMES = {
     ),
     "doctor": ("Finding", "diagnose", "examine", "overview", "summarise"),
     "labels": ("CLASS_NAMES", "IGNORE", "NUM_CLASSES", "PALETTE", "colourise"),
+    "layout": ("find_root",),
     "sample": ("Frame", "ImageArray", "LabelArray", "Sample"),
 }
 

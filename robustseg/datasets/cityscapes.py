@@ -14,7 +14,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -25,22 +25,23 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from robustseg.datasets.labels import IGNORE, LABEL_TO_TRAIN, NUM_CLASSES, foreign_id, occurring
+from robustseg.datasets.layout import (
+    IMAGE_SUFFIX,
+    IMAGES,
+    LABEL_SUFFIX,
+    LABELS,
+    START,
+    TRAIN_SUFFIX,
+)
 from robustseg.datasets.sample import Frame, ImageArray, LabelArray, Sample
 from robustseg.errors import DataError, SettingError
 
 __all__ = [
-    "IMAGES",
-    "IMAGE_SUFFIX",
-    "LABELS",
-    "LABEL_SUFFIX",
     "MAX_PIXELS",
     "RENAME",
-    "START",
-    "TRAIN_SUFFIX",
     "BadFileError",
     "TrainIdError",
     "check_sizes",
-    "find_root",
     "fingerprint",
     "list_frames",
     "load_ids",
@@ -50,19 +51,8 @@ __all__ = [
     "scan",
 ]
 
-IMAGES = "leftImg8bit"
-LABELS = "gtFine"
-IMAGE_SUFFIX = "_leftImg8bit.png"
-LABEL_SUFFIX = "_gtFine_labelIds.png"
-TRAIN_SUFFIX = "_gtFine_labelTrainIds.png"
-
 MAX_PIXELS = 100_000_000
 """Largest picture that is decoded; a header that promises more is an attack or damage."""
-
-START = (
-    "give --root DIR, set CITYSCAPES_DATASET, or run 'robustseg demo' which makes its own scenes"
-)
-"""What to do when there is no data set; part of several errors."""
 
 _EDGE = 4096  # bytes at each end of a file that go into the fingerprint
 
@@ -105,36 +95,6 @@ class BadFileError(DataError):
 
 class TrainIdError(BadFileError):
     """A file that should hold label ids holds train ids."""
-
-
-def find_root(root: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
-    """Find the folder that holds ``leftImg8bit`` and ``gtFine``.
-
-    Args:
-        root: What the user gave; wins over everything else.
-        environ: Environment, looked at for ``CITYSCAPES_DATASET`` (empty = not set).
-        cwd: Folder that relative paths start from; its ``cityscapes`` is the last resort.
-
-    Returns:
-        The data set's folder; it holds a folder ``leftImg8bit``.
-
-    Raises:
-        DataError: There is no data set, or it is unpacked in a wrong way.
-    """
-    variable = environ.get("CITYSCAPES_DATASET", "")
-    if root is not None:
-        place, shown = root, str(root)
-    elif variable:
-        place, shown = Path(variable), f"{variable} (from CITYSCAPES_DATASET)"
-    else:
-        place, shown = Path("cityscapes"), "./cityscapes"
-    # The doctor reads through this module, so this import cannot stand at the top.
-    from robustseg.datasets.doctor import layout_problems
-
-    found = cwd / place.expanduser()
-    for problem, remedy in layout_problems(found):
-        raise DataError(f"no data set at {shown}: {problem}; {remedy}")
-    return found
 
 
 def scan(folder: Path) -> list[Path]:

@@ -16,8 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from robustseg.datasets import cityscapes as tree
-from robustseg.datasets.cityscapes import IMAGES, LABELS, BadFileError
+from robustseg.datasets.cityscapes import BadFileError
 from robustseg.datasets.labels import CLASS_NAMES, IGNORE, LABEL_TO_TRAIN, NUM_CLASSES, occurring
+from robustseg.datasets.layout import (
+    IMAGE_SUFFIX,
+    IMAGES,
+    LABEL_SUFFIX,
+    LABELS,
+    START,
+    TRAIN_SUFFIX,
+    layout_problems,
+)
+from robustseg.progress import counted
 
 __all__ = [
     "Diagnosis",
@@ -25,7 +35,6 @@ __all__ = [
     "count_pairs",
     "diagnose",
     "examine",
-    "layout_problems",
     "overview",
     "summarise",
 ]
@@ -121,7 +130,7 @@ def diagnose(
         Findings (none = the tree is sound) and overview; what is wrong is never raised.
     """
     findings = [Finding("error", root, *problem) for problem in layout_problems(root)]
-    if findings and findings[0].remedy == tree.START:
+    if findings and findings[0].remedy == START:
         return Diagnosis(findings, "")  # no folder to look into
     _check_parts(root, findings)
     lines = []
@@ -145,49 +154,6 @@ def diagnose(
 def count_pairs(root: Path, splits: Sequence[str] | None = None) -> int:
     """Count, without opening a file, how often ``diagnose`` will call ``on_done``."""
     return sum(len(split.keys) for split in _list_splits(root, splits, []))
-
-
-def layout_problems(root: Path) -> list[tuple[str, str]]:
-    """Recognise the usual ways to unpack Cityscapes wrongly.
-
-    Args:
-        root: Folder that should hold ``leftImg8bit``.
-
-    Returns:
-        Pairs of what is wrong and what to do; empty where ``leftImg8bit`` is in its place.
-    """
-    try:
-        if not root.is_dir():
-            return [("this is no folder" if root.exists() else "no such folder", tree.START)]
-    except PermissionError:
-        return [("no permission to read it", tree.START)]
-    problems = [
-        (
-            f"{part} was unpacked one level too deep, as {part}/{part}",
-            f"move the content of {root / part / part} one level up",
-        )
-        for part in (IMAGES, LABELS)
-        if (root / part / part).is_dir()
-    ]
-    if not (root / IMAGES).is_dir():
-        problems.append(_displaced(root))
-    return problems
-
-
-def _displaced(root: Path) -> tuple[str, str]:
-    if root.name in (IMAGES, LABELS) and (root.parent / IMAGES).is_dir():
-        return f"this is the {root.name} folder of a data set", f"give --root {root.parent}"
-    for deeper in sorted(root.glob(f"*/{IMAGES}")):
-        whole = (deeper.parent / LABELS).is_dir()
-        remedy = f"give --root {deeper.parent}" if whole else f"move {deeper} into {root}"
-        return f"{IMAGES} lies one level deeper, at {deeper}", remedy
-    if any(root.glob(f"*/[1-5]/{IMAGES}")):
-        return "this is a set of corrupted images", f"give it as --root-c {root}"
-    for archive in sorted(root.glob(f"{IMAGES}*.zip")):
-        return f"{archive.name} is not unpacked", f"unpack it in {root}"
-    zips = "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
-    only = "labels only: " if (root / LABELS).is_dir() else ""
-    return f"it has {only}no folder {IMAGES}", f"unpack {zips} in {root}, or {tree.START}"
 
 
 def _check_parts(root: Path, findings: list[Finding]) -> None:
@@ -252,8 +218,8 @@ def _list_splits(
         known = ", ".join(sorted(there)) or "no split at all"
         findings.append(Finding("error", root, f"no split {name!r}", f"choose from: {known}"))
     for name in sorted(there if wanted is None else there & set(wanted)):
-        images = _files(root / IMAGES / name, (tree.IMAGE_SUFFIX,), findings)
-        suffixes = (tree.LABEL_SUFFIX, tree.TRAIN_SUFFIX)
+        images = _files(root / IMAGES / name, (IMAGE_SUFFIX,), findings)
+        suffixes = (LABEL_SUFFIX, TRAIN_SUFFIX)
         yield _Split(name, images, _files(root / LABELS / name, suffixes, findings))
 
 
@@ -326,7 +292,7 @@ def _examine_pair(split: _Split, key: _Key) -> _Report:
         train_ids = isinstance(error, tree.TrainIdError)
     size = None if image is None else (image.shape[1], image.shape[0])
     present = None if ids is None else occurring(ids)
-    named = str(label_path).endswith(tree.LABEL_SUFFIX)
+    named = str(label_path).endswith(LABEL_SUFFIX)
     return _Report(findings, size, present, named, train_ids)
 
 
@@ -356,7 +322,7 @@ def _describe(split: _Split, reports: list[_Report]) -> str:
     shown = [f"{w} x {h}" + (f" ({n})" if len(sizes) > 1 else "") for (w, h), n in sizes]
     absent = _absent_classes(reports)
     classes = f"warning: no pixel of {', '.join(absent)}" if absent else "all classes"
-    head = f"{name}: {len(images)} images, {len(labels)} labels"
+    head = f"{name}: {counted(len(images), 'image')}, {counted(len(labels), 'label')}"
     return ", ".join([head, f"{cities} {'city' if cities == 1 else 'cities'}", *shown, classes])
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from robustseg.models.base import SegmentationModel
-from robustseg.models.zoo import create_model
+from robustseg.models.build import create_model
 
 __all__ = ["Cost", "count_macs", "count_parameters", "profile", "seconds_per_image"]
 

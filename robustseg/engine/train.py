@@ -27,8 +27,8 @@ from robustseg.engine.recipes import Recipe
 from robustseg.errors import CheckpointError, RobustsegError, SettingError
 from robustseg.files import set_aside, write_bytes, write_text
 from robustseg.models.base import SegmentationModel
+from robustseg.models.build import create_model
 from robustseg.models.checkpoints import load_model, read_checkpoint, save_checkpoint
-from robustseg.models.zoo import create_model
 from robustseg.progress import Console
 
 __all__ = ["Paths", "build_optimizer", "new_model", "train"]

@@ -5,12 +5,14 @@ Names are resolved on first use, so that the list of models is at hand without l
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
-from robustseg.models.zoo import MODELS, create_model, get_spec, select_models
+from robustseg.models.zoo import MODELS, get_spec, select_models
 
 if TYPE_CHECKING:
     from robustseg.models.base import SegmentationModel
+    from robustseg.models.build import create_model
     from robustseg.models.checkpoints import load_model, save_checkpoint
 
 __all__ = [
@@ -24,13 +26,15 @@ __all__ = [
 ]
 
 
+_HOME = {
+    "SegmentationModel": "base",
+    "create_model": "build",
+    "load_model": "checkpoints",
+    "save_checkpoint": "checkpoints",
+}
+
+
 def __getattr__(name: str) -> object:
-    if name == "SegmentationModel":
-        from robustseg.models.base import SegmentationModel
-
-        return SegmentationModel
-    if name in ("load_model", "save_checkpoint"):
-        from robustseg.models import checkpoints
-
-        return getattr(checkpoints, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

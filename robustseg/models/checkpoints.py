@@ -21,7 +21,8 @@ from torch import Tensor
 from robustseg.errors import CheckpointError
 from robustseg.files import write_bytes
 from robustseg.models.base import SegmentationModel
-from robustseg.models.zoo import SEGFORMER_SPECS, SUFFIXES, create_model
+from robustseg.models.build import create_model
+from robustseg.models.zoo import SEGFORMER_SPECS, SUFFIXES
 
 __all__ = [
     "Checkpoint",

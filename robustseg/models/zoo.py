@@ -10,12 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from robustseg.names import select, unknown_name
-
-if TYPE_CHECKING:
-    from robustseg.models.base import SegmentationModel
 
 __all__ = [
     "DEEPLAB_SPECS",
@@ -26,7 +22,6 @@ __all__ = [
     "DeepLabSpec",
     "Normalisation",
     "SegFormerSpec",
-    "create_model",
     "find_checkpoints",
     "get_spec",
     "select_models",
@@ -135,29 +130,3 @@ def select_models(wanted: Sequence[str]) -> list[str]:
         NameLookupError: A name or pattern matches no network.
     """
     return select(wanted, MODELS, "model", FAMILIES)
-
-
-def create_model(name: str, num_classes: int = 19, output_stride: int = 16) -> SegmentationModel:
-    """Build a network with random weights.
-
-    Args:
-        name: One of ``MODELS``.
-        num_classes: Channels of the logits.
-        output_stride: 16 or 8, of the DeepLabv3+ backbones; SegFormer has none.
-
-    Returns:
-        The network, in training mode: ``model(x)`` gives logits (N, num_classes, H, W) for a
-        normalised float input (N, 3, H, W), ``model.logits(x)`` those before the last upsampling.
-
-    Raises:
-        NameLookupError: The name is unknown.
-        SettingError: The output stride is neither 16 nor 8.
-    """
-    spec = get_spec(name)
-    if isinstance(spec, SegFormerSpec):
-        from robustseg.models.segformer import SegFormer
-
-        return SegFormer(spec, num_classes)
-    from robustseg.models.deeplabv3plus import DeepLabV3Plus
-
-    return DeepLabV3Plus(spec, num_classes, output_stride)

@@ -11,7 +11,7 @@ from robustseg.reports.table import COLUMNS, HEADINGS, SHORT, Number, Row, Table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["to_csv", "to_frame", "to_latex", "to_markdown", "to_text"]
+__all__ = ["NAMES", "to_csv", "to_frame", "to_latex", "to_markdown", "to_text"]
 
 NAMES = {"clean": "Clean", **SHORT, "mean": "Mean", "retention": "Ret."}
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from robustseg.cli.main import main
+from robustseg.models.build import create_model
 from robustseg.models.checkpoints import save_checkpoint
-from robustseg.models.zoo import create_model
 
 Outcome = tuple[int, str, str]
 """Exit code, standard output, standard error."""

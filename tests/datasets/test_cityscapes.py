@@ -16,13 +16,13 @@ from PIL import Image
 
 from robustseg.datasets.cityscapes import (
     BadFileError,
-    find_root,
     fingerprint,
     list_frames,
     load_image,
     load_label,
     load_sample,
 )
+from robustseg.datasets.layout import find_root
 from robustseg.datasets.sample import Frame
 from robustseg.errors import DataError, SettingError
 

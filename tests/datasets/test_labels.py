@@ -8,7 +8,7 @@ import pytest
 from cityscapesscripts.helpers.labels import labels as official
 from PIL import Image
 
-from robustseg.datasets.cityscapes import find_root, list_frames, load_sample
+from robustseg.datasets.cityscapes import list_frames, load_sample
 from robustseg.datasets.labels import (
     CLASS_NAMES,
     IGNORE,
@@ -21,6 +21,7 @@ from robustseg.datasets.labels import (
     foreign_id,
     occurring,
 )
+from robustseg.datasets.layout import find_root
 
 
 def official_train(train_id: int) -> int:

@@ -10,8 +10,8 @@ from PIL import Image
 
 from robustseg.datasets.cityscapes import list_frames
 from robustseg.datasets.sample import Frame
+from robustseg.models.build import create_model
 from robustseg.models.checkpoints import Checkpoint, read_checkpoint, save_checkpoint
-from robustseg.models.zoo import create_model
 
 LABEL_IDS = np.array([0, 7, 8, 11, 17, 21, 23, 24, 26, 33], np.uint8)
 """One void class and nine that count."""

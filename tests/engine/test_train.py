@@ -20,8 +20,8 @@ from robustseg.engine.recipes import Recipe, load_recipe
 from robustseg.engine.train import Paths, build_optimizer, new_model, train
 from robustseg.errors import CheckpointError, DataError, RobustsegError, SettingError
 from robustseg.models.base import SegmentationModel
+from robustseg.models.build import create_model
 from robustseg.models.checkpoints import load_model, read_checkpoint, save_checkpoint
-from robustseg.models.zoo import create_model
 from robustseg.progress import Console
 
 NAME = "segformer_b0"

@@ -20,7 +20,8 @@ from robustseg.erf.gradients import (
 )
 from robustseg.errors import DataError
 from robustseg.models.base import SegmentationModel
-from robustseg.models.zoo import Normalisation, create_model
+from robustseg.models.build import create_model
+from robustseg.models.zoo import Normalisation
 from robustseg.progress import Task
 
 SIDE = 32

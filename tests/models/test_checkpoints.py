@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robustseg.errors import CheckpointError
 from robustseg.models.base import SegmentationModel
+from robustseg.models.build import create_model
 from robustseg.models.checkpoints import (
     Checkpoint,
     find_checkpoint,
@@ -21,7 +22,7 @@ from robustseg.models.checkpoints import (
     read_checkpoint,
     save_checkpoint,
 )
-from robustseg.models.zoo import create_model, find_checkpoints
+from robustseg.models.zoo import find_checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import torch
 from robustseg.engine.profiling import count_macs, count_parameters
 from robustseg.errors import NameLookupError, SettingError
 from robustseg.models.base import SegmentationModel
+from robustseg.models.build import create_model
 from robustseg.models.zoo import (
     DEEPLAB_SPECS,
     MODELS,
     SEGFORMER_SPECS,
-    create_model,
     get_spec,
     select_models,
 )

@@ -1,0 +1,32 @@
+"""Builds the networks of the zoo."""
+
+from __future__ import annotations
+
+from robustseg.models.base import SegmentationModel
+from robustseg.models.deeplabv3plus import DeepLabV3Plus
+from robustseg.models.segformer import SegFormer
+from robustseg.models.zoo import SegFormerSpec, get_spec
+
+__all__ = ["create_model"]
+
+
+def create_model(name: str, num_classes: int = 19, output_stride: int = 16) -> SegmentationModel:
+    """Build a network with random weights.
+
+    Args:
+        name: One of ``MODELS``.
+        num_classes: Channels of the logits.
+        output_stride: 16 or 8, of the DeepLabv3+ backbones; SegFormer has none.
+
+    Returns:
+        The network, in training mode: ``model(x)`` gives logits (N, num_classes, H, W) for a
+        normalised float input (N, 3, H, W), ``model.logits(x)`` those before the last upsampling.
+
+    Raises:
+        NameLookupError: The name is unknown.
+        SettingError: The output stride is neither 16 nor 8.
+    """
+    spec = get_spec(name)
+    if isinstance(spec, SegFormerSpec):
+        return SegFormer(spec, num_classes)
+    return DeepLabV3Plus(spec, num_classes, output_stride)
