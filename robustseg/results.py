@@ -111,10 +111,13 @@ class Protocol:
             if self.inference == "slide"
             else "whole image"
         )
+        made = f"{self.definition}, seed {self.seed}"
+        if self.definition == "unknown":
+            made = "of unknown making"
         count = counted(self.images, "image") + (" (a sample)" if self.limited else "")
         return (
             f"{self.data} {self.split}, {count}, {how}, single scale, {self.precision}; "
-            f"corruptions {self.definition}, seed {self.seed}, {self.source}"
+            f"corruptions {made}, {self.source}"
         )
 
 

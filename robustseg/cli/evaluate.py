@@ -23,6 +23,7 @@ from robustseg.cli.options import (
     folder,
     given_checkpoints,
 )
+from robustseg.corruptions.severity import DEFINITION
 from robustseg.errors import DataError, SettingError
 from robustseg.progress import counted
 
@@ -138,16 +139,16 @@ def _protocol(
     if args.root_c is None:
         seed = args.seed or 0
         pictures: ComputedCells | StoredCells = ComputedCells(seed, DecodedSamples())
-        source = "computed"
+        source, definition = "computed", DEFINITION
     else:
         pictures = _stored(args.root_c, data, cells)
-        seed, source = stored_source(pictures, data.frames, cells)
+        seed, source, definition = stored_source(pictures, data.frames)
         if args.seed not in (None, seed):
             raise SettingError(
                 f"{args.root_c} was made with seed {seed}, not {args.seed}: leave --seed out"
             )
     name = data.root.resolve().name
-    settings = (name, data.split, data.frames, data.limited, inference, seed, source)
+    settings = (name, data.split, data.frames, data.limited, inference, seed, source, definition)
     return pictures, make_protocol(*settings)
 
 

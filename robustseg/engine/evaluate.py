@@ -23,7 +23,7 @@ from robustseg.models.base import SegmentationModel
 from robustseg.models.checkpoints import Checkpoint, load_model
 from robustseg.models.zoo import get_spec
 from robustseg.progress import Console, Task
-from robustseg.results import Cell, CellResult, ModelInfo, Protocol, ResultStore
+from robustseg.results import Cell, CellResult, ModelInfo, Protocol, ResultStore, all_cells
 
 __all__ = [
     "Evaluation",
@@ -48,6 +48,7 @@ def make_protocol(
     inference: Inference,
     seed: int,
     source: str,
+    definition: str = DEFINITION,
 ) -> Protocol:
     """Gather the settings that identify a result."""
     slide = inference.mode == "slide"
@@ -62,7 +63,7 @@ def make_protocol(
         stride=inference.stride if slide else 0,
         precision="fp32",
         seed=seed,
-        definition=DEFINITION,
+        definition=definition,
         source=source,
     )
 
@@ -232,17 +233,21 @@ def missing_files(
     return [p for p in paths if not p.is_file()]
 
 
-def stored_source(
-    stored: StoredCells, frames: Sequence[Frame], cells: Sequence[Cell]
-) -> tuple[int, str]:
+def stored_source(stored: StoredCells, frames: Sequence[Frame]) -> tuple[int, str, str]:
     """Say what a stored set is, for the protocol.
 
     Returns:
-        Seed, and ``stored`` for a set whose record says that its images are those which would be
-        computed. A set of other making has the fingerprint of its files in the source's name.
+        Seed, source and definition. The source is ``stored`` for a set whose record says that its
+        images are those which would be computed; for a set of other making it holds a fingerprint
+        of all its files.
     """
     record = read_record(stored.root_c)
     if record is not None and record == Record(record.seed):
-        return record.seed, "stored"
-    files = [replace(f, image=stored.path(f, c)) for c in cells if c.severity for f in frames]
-    return 0, f"stored by others ({fingerprint(files)[:12]})"
+        return record.seed, "stored", record.definition
+    files = [
+        replace(frame, image=path)
+        for cell in all_cells()
+        for frame in frames
+        if cell.severity and (path := stored.path(frame, cell)).is_file()
+    ]
+    return 0, f"stored by others ({fingerprint(files)[:12]})", "unknown"
