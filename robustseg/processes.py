@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -59,7 +60,8 @@ def run_in_processes(
             "a worker process was killed, perhaps for want of memory: repeat with fewer --workers"
         ) from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        with _interrupts_ignored():  # a second Ctrl-C would leave processes that wait for ever
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
@@ -73,6 +75,19 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C in this block, where the interpreter lets this thread say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _ignore_interrupt() -> None:

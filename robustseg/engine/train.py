@@ -172,7 +172,8 @@ def train(
                         loss = state.step(images.to(device), labels.to(device))
                     task.advance(note=f"loss {loss:.3f}" if loss is not None else "")
         except KeyboardInterrupt:
-            state.save()
+            with interrupts_held():  # a second one must not cost the state
+                state.save()
             raise
     card = {"recipe": recipe.to_json(), "iterations": str(recipe.iterations), "seed": str(seed)}
     save_checkpoint(paths.weights, name, model.eval(), card)
