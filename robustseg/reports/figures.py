@@ -20,7 +20,7 @@ from robustseg.results import CLEAN, CellResult
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["corruption_sheet", "picture_grid", "severity_curves", "title_of"]
+__all__ = ["corruption_sheet", "draw_curves", "picture_grid", "severity_curves", "title_of"]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#F0E442")
@@ -42,6 +42,19 @@ def severity_curves(results: Sequence[CellResult], path: Path) -> None:
         path: PNG to write.
     """
     curves = _curves(results)
+    _save(draw_curves(curves), path)
+    write_text(path.with_suffix(".csv"), _curve_csv(curves))
+
+
+def draw_curves(curves: Mapping[str, Mapping[tuple[str, int], float]]) -> Figure:
+    """Draw the sixteen plots.
+
+    Args:
+        curves: Label to mIoU, 0-1, by corruption and severity.
+
+    Returns:
+        The figure; its axes share one scale that holds every point.
+    """
     figure = Figure(figsize=(9.5, 8.4), layout="constrained")
     axes = figure.subplots(4, 4, sharex=True, sharey=True)
     for axis, corruption in zip(axes.ravel(), CORRUPTIONS, strict=True):
@@ -63,13 +76,14 @@ def severity_curves(results: Sequence[CellResult], path: Path) -> None:
         axis.set_xlabel("severity (0 = clean)", fontsize=8)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
-    _save(figure, path)
-    write_text(path.with_suffix(".csv"), _curve_csv(curves))
+    # only now, since a limit set earlier would stop the scale from growing with later plots
+    axes[0, 0].set_ylim(bottom=0)
+    axes[0, 0].set_xlim(-0.3, 5.3)
+    return figure
 
 
 def _style(axis: Axes, title: str) -> None:
     axis.set_title(title, fontsize=9)
-    axis.set_ylim(bottom=0)
     axis.set_xticks(range(6))
     axis.tick_params(labelsize=7)
     axis.grid(alpha=0.3, linewidth=0.5)

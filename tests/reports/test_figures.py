@@ -13,6 +13,7 @@ from robustseg.datasets.sample import ImageArray
 from robustseg.reports.figures import (
     COLOURS,
     corruption_sheet,
+    draw_curves,
     picture_grid,
     severity_curves,
     title_of,
@@ -132,3 +133,13 @@ def test_titles_are_for_people() -> None:
     assert "JPEG" in titles
     assert len(set(titles)) == sum(map(len, GROUPS.values()))
     assert not any("_" in title or not title[0].isupper() for title in titles)
+
+
+def test_a_curve_above_the_clean_set_is_not_cut_off() -> None:
+    curves = {"a": {("clean", 0): 0.5, ("frost", 1): 0.9}, "b": {("clean", 0): 0.0}}
+    figure = draw_curves(curves)
+    for axis in figure.axes:
+        low, high = axis.get_ylim()
+        assert low == 0
+        assert high > 90
+        assert axis.get_xlim() == (-0.3, 5.3)
