@@ -6,6 +6,7 @@ import argparse
 import errno
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -72,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = args.run(args)
     except KeyboardInterrupt:
+        if argv is None:  # the process ends here; one more Ctrl-C must not change its exit code
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         _say("interrupted: what was finished is kept, the same command goes on from there")
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `robustseg list | head`
