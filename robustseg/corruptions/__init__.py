@@ -10,11 +10,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robustseg.corruptions.registry import corrupt, corrupt_frame
+    from robustseg.corruptions.registry import corrupt, corrupt_frame, corrupt_severities
     from robustseg.corruptions.severity import CORRUPTIONS, GROUPS, SEVERITIES
     from robustseg.corruptions.streams import random_stream
 
-__all__ = ["CORRUPTIONS", "GROUPS", "SEVERITIES", "corrupt", "corrupt_frame", "random_stream"]
+__all__ = [
+    "CORRUPTIONS",
+    "GROUPS",
+    "SEVERITIES",
+    "corrupt",
+    "corrupt_frame",
+    "corrupt_severities",
+    "random_stream",
+]
 
 _HOME = {
     "CORRUPTIONS": "severity",
@@ -22,6 +30,7 @@ _HOME = {
     "SEVERITIES": "severity",
     "corrupt": "registry",
     "corrupt_frame": "registry",
+    "corrupt_severities": "registry",
     "random_stream": "streams",
 }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -13,10 +14,22 @@ from robustseg.datasets.sample import ImageArray
 from robustseg.errors import DataError
 from robustseg.names import unknown_name
 
-__all__ = ["FUNCTIONS", "CorruptionFunction", "corrupt", "corrupt_frame", "corruption_function"]
+__all__ = [
+    "FUNCTIONS",
+    "ChannelOrder",
+    "CorruptionFunction",
+    "corrupt",
+    "corrupt_frame",
+    "corrupt_severities",
+    "corruption_function",
+    "frame_severities",
+]
 
 CorruptionFunction = Callable[[ImageArray, int, np.random.RandomState], ImageArray]
 """``(image, severity, rng) -> image``: pure, uint8 RGB (H, W, 3) in and out."""
+
+ChannelOrder = Literal["rgb", "bgr"]
+"""The order in which a corruption is given the channels; images stay RGB outside of it."""
 
 FUNCTIONS: dict[str, CorruptionFunction] = {
     "motion_blur": blur.motion_blur,
@@ -88,8 +101,39 @@ def corrupt(image: ImageArray, name: str, severity: int, rng: np.random.RandomSt
     return function(np.ascontiguousarray(image), severity, rng)
 
 
+def corrupt_severities(
+    image: ImageArray,
+    name: str,
+    severities: Sequence[int],
+    rngs: Sequence[np.random.RandomState],
+) -> Iterator[ImageArray]:
+    """Corrupt one image at several severities, sharing what they have in common.
+
+    Args:
+        image: uint8 RGB (H, W, 3), 0-255, H and W at least 32. It is not changed.
+        name: One of ``CORRUPTIONS``.
+        severities: Each 1-5.
+        rngs: A random stream for each of the severities.
+
+    Yields:
+        For each severity the uint8 RGB (H, W, 3) that ``corrupt`` gives for it and its stream.
+
+    Raises:
+        DataError: The image has another type or shape, or is too small.
+        NameLookupError: The corruption is unknown.
+        SettingError: A severity is not an integer from 1 to 5.
+    """
+    for severity, rng in zip(severities, rngs, strict=True):
+        yield corrupt(image, name, severity, rng)
+
+
 def corrupt_frame(
-    image: ImageArray, image_id: str, name: str, severity: int, seed: int
+    image: ImageArray,
+    image_id: str,
+    name: str,
+    severity: int,
+    seed: int,
+    channel_order: ChannelOrder = "rgb",
 ) -> ImageArray:
     """Corrupt one image of a data set with the random stream that belongs to it.
 
@@ -99,6 +143,8 @@ def corrupt_frame(
         name: One of ``CORRUPTIONS``.
         severity: 1-5.
         seed: Seed of the corrupted data set.
+        channel_order: ``bgr`` gives the corruption the channels in reverse, as scripts do that
+            read with OpenCV; what comes back is RGB all the same.
 
     Returns:
         uint8 RGB (H, W, 3), equal for equal arguments.
@@ -108,7 +154,39 @@ def corrupt_frame(
         NameLookupError: The corruption is unknown.
         SettingError: The severity is not an integer from 1 to 5.
     """
-    return corrupt(image, name, severity, random_stream(seed, image_id, name, severity))
+    return next(frame_severities(image, image_id, name, [severity], seed, channel_order))
+
+
+def frame_severities(
+    image: ImageArray,
+    image_id: str,
+    name: str,
+    severities: Sequence[int],
+    seed: int,
+    channel_order: ChannelOrder = "rgb",
+) -> Iterator[ImageArray]:
+    """Corrupt one image of a data set at several severities.
+
+    Args:
+        image: uint8 RGB (H, W, 3), 0-255, H and W at least 32.
+        image_id: Name of the image without suffix, such as ``frankfurt_000000_000294``.
+        name: One of ``CORRUPTIONS``.
+        severities: Each 1-5.
+        seed: Seed of the corrupted data set.
+        channel_order: As in ``corrupt_frame``.
+
+    Yields:
+        For each severity the uint8 RGB (H, W, 3) that ``corrupt_frame`` gives for it.
+
+    Raises:
+        DataError: The image has another type or shape, or is too small.
+        NameLookupError: The corruption is unknown.
+        SettingError: A severity is not an integer from 1 to 5.
+    """
+    streams = [random_stream(seed, image_id, name, severity) for severity in severities]
+    given = image if channel_order == "rgb" else image[..., ::-1]
+    for corrupted in corrupt_severities(given, name, severities, streams):
+        yield corrupted if channel_order == "rgb" else np.ascontiguousarray(corrupted[..., ::-1])
 
 
 def _check_image(image: object) -> None:

@@ -18,6 +18,7 @@ from robustseg.corruptions import (
     SEVERITIES,
     corrupt,
     corrupt_frame,
+    corrupt_severities,
     random_stream,
 )
 from robustseg.corruptions.registry import FUNCTIONS
@@ -224,3 +225,24 @@ def test_functions_load_no_opencv_before_it_is_needed() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_severities_together_are_those_one_by_one(name: str) -> None:
+    order = [4, 1, 5, 2, 3, 1]
+    streams = [np.random.RandomState(s) for s in order]
+    together = list(corrupt_severities(stripes(), name, order, streams))
+    for severity, stream, found in zip(order, streams, together, strict=True):
+        alone = np.random.RandomState(severity)
+        np.testing.assert_array_equal(found, corrupt(stripes(), name, severity, alone))
+        assert stream.randint(1 << 30) == alone.randint(1 << 30)
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "frost", "jpeg_compression", "saturate"])
+def test_bgr_is_what_a_script_that_reads_with_opencv_makes(name: str) -> None:
+    stream = random_stream(3, "a", name, 4)
+    as_opencv_reads = np.ascontiguousarray(stripes()[..., ::-1])
+    as_opencv_writes = corrupt(as_opencv_reads, name, 4, stream)
+    found = corrupt_frame(stripes(), "a", name, 4, 3, channel_order="bgr")
+    np.testing.assert_array_equal(found[..., ::-1], as_opencv_writes)
+    assert (found != corrupt_frame(stripes(), "a", name, 4, 3)).any()
