@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
+from robustseg.corruptions.compiled import compiled
+from robustseg.corruptions.disk import Groups, group_taps, grouped_sums
 from robustseg.corruptions.kernels import gaussian_weights, half_gaussian_weights
-from robustseg.corruptions.opencv import load_cv2
-from robustseg.corruptions.pixels import FloatArray, quantise, to_unit
+from robustseg.corruptions.pixels import FloatArray
 from robustseg.corruptions.severity import TABLE, level
+from robustseg.corruptions.taps import line_sums, pair_sums
+from robustseg.corruptions.twister import Source, fill_words, give_back, take_over
 from robustseg.datasets.sample import ImageArray
 
 __all__ = ["defocus_blur", "gaussian_blur", "glass_blur", "motion_blur", "smooth", "streak"]
 
-Floats = TypeVar("Floats", bound=npt.NDArray[np.floating[Any]])
-
 Float32Array = npt.NDArray[np.float32]
-IndexArray = npt.NDArray[np.int64]
 
 
 def gaussian_blur(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -37,7 +36,7 @@ def gaussian_blur(image: ImageArray, severity: int, rng: np.random.RandomState) 
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
     """
-    return quantise(smooth(to_unit(image), level(TABLE.gaussian_blur, severity).sigma))
+    return _smooth_bytes(image, level(TABLE.gaussian_blur, severity).sigma)
 
 
 def glass_blur(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -55,10 +54,12 @@ def glass_blur(image: ImageArray, severity: int, rng: np.random.RandomState) -> 
         SettingError: The severity is not an integer from 1 to 5.
     """
     glass = level(TABLE.glass_blur, severity)
-    pixels = quantise(smooth(to_unit(image), glass.sigma))
+    pixels = _smooth_bytes(image, glass.sigma)
+    source = take_over(rng)
     for _ in range(glass.passes):
-        pixels = _shuffle(pixels, glass.reach, rng)
-    return quantise(smooth(to_unit(pixels), glass.sigma))
+        _shuffle(source, glass.reach, pixels)
+    give_back(source, rng)
+    return _smooth_bytes(pixels, glass.sigma)
 
 
 def defocus_blur(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -76,9 +77,11 @@ def defocus_blur(image: ImageArray, severity: int, rng: np.random.RandomState) -
         SettingError: The severity is not an integer from 1 to 5.
     """
     defocus = level(TABLE.defocus_blur, severity)
-    kernel = _disk(defocus.radius, defocus.edge_sigma)
-    blurred: FloatArray = load_cv2().filter2D(to_unit(image), -1, kernel)
-    return quantise(blurred)
+    radius, groups = _disk_groups(defocus.radius, defocus.edge_sigma)
+    edges = ((radius, radius), (radius, radius), (0, 0))
+    blurred = np.empty_like(image)
+    grouped_sums(np.pad(image, edges, mode="reflect"), radius, groups, blurred)
+    return blurred
 
 
 def motion_blur(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -96,58 +99,76 @@ def motion_blur(image: ImageArray, severity: int, rng: np.random.RandomState) ->
         SettingError: The severity is not an integer from 1 to 5.
     """
     motion = level(TABLE.motion_blur, severity)
-    blurred = streak(image, motion.radius, motion.sigma, angle=rng.uniform(-45, 45))
-    return np.clip(blurred, 0, 255).astype(np.uint8)
+    shifts, weights = _half_line(motion.radius, motion.sigma, rng.uniform(-45, 45), image.shape)
+    blurred = np.empty_like(image)
+    line_sums(_rows(image), 3, shifts, weights, True, _rows(blurred))
+    return blurred
 
 
-def smooth(values: Floats, sigma: float) -> Floats:
+def smooth(layer: FloatArray, sigma: float, single: bool = False) -> FloatArray:
     """Convolve columns, then rows with a Gaussian cut at four sigma; borders are repeated.
 
     Args:
-        values: float (H, W) or (H, W, C).
+        layer: float64 (H, W).
         sigma: Standard deviation in pixels, one of the definition's.
+        single: Whether each of the two results is rounded to single precision.
 
     Returns:
-        The same shape and type, which is also the precision between the two axes.
+        float64 (H, W).
     """
-    weights = gaussian_weights(sigma)
-    once: Floats = np.empty_like(values)
-    twice: Floats = np.empty_like(values)
-    ndimage.correlate1d(values, weights, axis=0, output=once, mode="nearest")
-    ndimage.correlate1d(once, weights, axis=1, output=twice, mode="nearest")
-    return twice
+    smoothed = np.empty_like(layer)
+    pair_sums(layer, 1, _half_gaussian(sigma), 1.0, single, False, smoothed)
+    return smoothed
 
 
-def streak(
-    values: npt.NDArray[Any],
-    radius: int,
-    sigma: float,
-    angle: float,
-) -> FloatArray:
+def streak(layer: FloatArray, radius: int, sigma: float, angle: float) -> FloatArray:
     """Average the pixels along a line that starts at each pixel; borders are repeated.
 
     Args:
-        values: (H, W) or (H, W, C), any real type.
+        layer: float64 (H, W).
         radius: The line has ``2 radius + 1`` pixels.
         sigma: The weight falls along the line as a Gaussian of this many pixels.
         angle: Direction of the line in degrees: 0 runs right, 90 down.
 
     Returns:
-        float64 of the same shape and scale.
+        float64 (H, W).
     """
-    height, width = values.shape[:2]
-    margin = 2 * radius
-    edges = [(margin, margin), (margin, margin)] + [(0, 0)] * (values.ndim - 2)
-    padded = np.pad(values, edges, mode="edge")
-    total = np.zeros(values.shape)
-    weights = half_gaussian_weights(radius, sigma)
-    for weight, (dy, dx) in zip(weights, _line(2 * radius + 1, angle), strict=True):
-        # The definition stops where the line leaves the image for good; the result is then dimmer.
-        if abs(dy) >= height or abs(dx) >= width:
-            break
-        top, left = margin + dy, margin + dx
-        total += weight * padded[top : top + height, left : left + width]
-    return total
+    shifts, weights = _half_line(radius, sigma, angle, layer.shape)
+    drawn = np.empty_like(layer)
+    line_sums(layer, 1, shifts, weights, False, drawn)
+    return drawn
+
+
+def _smooth_bytes(image: ImageArray, sigma: float) -> ImageArray:
+    smoothed = np.empty_like(image)
+    pair_sums(_rows(image), 3, _half_gaussian(sigma), 255.0, False, True, _rows(smoothed))
+    return smoothed
+
+
+def _rows(image: ImageArray) -> ImageArray:
+    return image.reshape(image.shape[0], -1)
+
+
+def _half_gaussian(sigma: float) -> FloatArray:
+    whole = gaussian_weights(sigma)
+    return whole[whole.size // 2 :].copy()
+
+
+def _half_line(
+    radius: int, sigma: float, angle: float, shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Give the shifts (T, 2) and weights (T,) of a line of pixels."""
+    shifts = np.array(_line(2 * radius + 1, angle), np.int64)
+    outside = np.flatnonzero((np.abs(shifts) >= shape[:2]).any(axis=1))
+    # The definition stops where the line leaves the image for good; the result is then dimmer.
+    reach = int(outside[0]) if outside.size else len(shifts)
+    return shifts[:reach], half_gaussian_weights(radius, sigma)[:reach].copy()
+
+
+@functools.cache
+def _disk_groups(radius: int, edge_sigma: float) -> tuple[int, Groups]:
+    kernel = _disk(radius, edge_sigma)
+    return kernel.shape[0] // 2, group_taps(kernel)
 
 
 def _line(length: int, angle: float) -> list[tuple[int, int]]:
@@ -203,46 +224,59 @@ def _fused_sum(terms: list[tuple[Float32Array, np.float32]]) -> Float32Array:
     return total
 
 
-def _shuffle(pixels: ImageArray, reach: int, rng: np.random.RandomState) -> ImageArray:
+@compiled
+def _shuffle(source: Source, reach: int, pixels: ImageArray) -> None:
     """Let every pixel inside the border take the value of a random near pixel, last pixel first.
 
-    The definition means to swap two pixels but only copies one over the other. A copy of a pixel
-    that was overwritten earlier in the same pass takes the new value, which makes the pass serial;
-    following these chains from each pixel to the old value at their end gives the same result.
-
     Args:
-        pixels: uint8 RGB (H, W, 3).
+        source: Random stream; a column and a row are drawn for each pixel.
         reach: Shifts are drawn from ``-reach .. reach - 1`` on both axes.
-        rng: Random stream.
-
-    Returns:
-        uint8 RGB (H, W, 3).
+        pixels: uint8 RGB (H, W, 3), to be changed.
     """
-    height, width, channels = pixels.shape
-    source = _shuffle_sources(height, width, reach, rng)
-    shuffled: ImageArray = pixels.reshape(-1, channels)[_chain_ends(source)]
-    return shuffled.reshape(pixels.shape)
+    height, width, _ = pixels.shape
+    shifts = np.empty(2 * (width - 2 * reach), np.int64)
+    words = np.empty(shifts.size, np.uint32)
+    for y in range(height - reach, reach, -1):
+        _fill_shifts(source, reach, words, shifts)
+        _copy_row(pixels, y, reach, shifts)
 
 
-def _shuffle_sources(height: int, width: int, reach: int, rng: np.random.RandomState) -> IndexArray:
-    rows = np.arange(height - reach, reach, -1)
-    columns = np.arange(width - reach, reach, -1)
-    shifts = rng.randint(-reach, reach, size=(rows.size, columns.size, 2), dtype=np.int64)
-    source = np.arange(height * width, dtype=np.int64).reshape(height, width)
-    target_rows = rows[:, None] + shifts[..., 1]
-    target_columns = columns + shifts[..., 0]
-    source[rows[:, None], columns] = target_rows * width + target_columns
-    return source.ravel()
+@compiled
+def _copy_row(pixels: ImageArray, y: int, reach: int, shifts: npt.NDArray[np.int64]) -> None:
+    """Copy a pixel over each pixel of a row, from right to left.
+
+    The definition means to swap the two but only copies one over the other. A copy of a pixel that
+    was overwritten earlier in the same pass takes the new value.
+    """
+    width = pixels.shape[1]
+    for i in range(shifts.size // 2):
+        x = width - reach - i
+        from_x, from_y = x + shifts[2 * i], y + shifts[2 * i + 1]
+        pixels[y, x, 0] = pixels[from_y, from_x, 0]
+        pixels[y, x, 1] = pixels[from_y, from_x, 1]
+        pixels[y, x, 2] = pixels[from_y, from_x, 2]
 
 
-def _chain_ends(source: IndexArray) -> IndexArray:
-    # A source further on in raster order was overwritten before, by its own source. Pixels of the
-    # border are their own source and so end every chain.
-    ends = source.copy()
-    open_ = np.flatnonzero(ends > np.arange(ends.size))
-    while open_.size:
-        last = ends[open_]
-        following = source[last]
-        ends[open_] = following
-        open_ = open_[following > last]
-    return ends
+@compiled
+def _fill_shifts(
+    source: Source,
+    reach: int,
+    words: npt.NDArray[np.uint32],
+    shifts: npt.NDArray[np.int64],
+) -> None:
+    """Draw integers from ``-reach .. reach - 1`` as ``RandomState.randint`` does.
+
+    The lowest bits of a word are taken and drawn anew while they are too large.
+    """
+    largest = 2 * reach - 1
+    mask = 1
+    while mask < largest:
+        mask = 2 * mask + 1
+    done = 0
+    while done < shifts.size:
+        count = shifts.size - done
+        fill_words(source, words[:count])
+        for i in range(count):
+            drawn = int(words[i]) & mask
+            shifts[done] = drawn - reach
+            done += 1 if drawn <= largest else 0

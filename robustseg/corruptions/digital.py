@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from robustseg.corruptions.pixels import FloatArray, quantise, to_unit
+from robustseg.corruptions.compiled import compiled
+from robustseg.corruptions.hsv import shift_hsv
+from robustseg.corruptions.pixels import FloatArray, quantise
 from robustseg.corruptions.severity import TABLE, level
 from robustseg.datasets.sample import ImageArray
 
-__all__ = ["brightness", "contrast", "jpeg_compression", "saturate"]
-
-HSV = tuple[FloatArray, FloatArray, FloatArray]
+__all__ = [
+    "brightness",
+    "brightness_severities",
+    "contrast",
+    "contrast_severities",
+    "jpeg_compression",
+    "saturate",
+    "saturate_severities",
+]
 
 
 def brightness(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -30,9 +39,23 @@ def brightness(image: ImageArray, severity: int, rng: np.random.RandomState) -> 
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
     """
-    offset = level(TABLE.brightness, severity).offset
-    hue, saturation, value = _rgb_to_hsv(to_unit(image))
-    return quantise(_hsv_to_rgb(hue, saturation, np.clip(value + offset, 0, 1)))
+    return brightness_severities(image, [severity])[0]
+
+
+def brightness_severities(image: ImageArray, severities: Sequence[int]) -> list[ImageArray]:
+    """Apply ``brightness`` at several severities; the image is converted to HSV once.
+
+    Args:
+        image: uint8 RGB (H, W, 3), 0-255.
+        severities: Each 1-5.
+
+    Returns:
+        For each severity uint8 RGB (H, W, 3).
+
+    Raises:
+        SettingError: A severity is not an integer from 1 to 5.
+    """
+    return shift_hsv(image, [_brighter(severity) for severity in severities])
 
 
 def saturate(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -51,9 +74,23 @@ def saturate(image: ImageArray, severity: int, rng: np.random.RandomState) -> Im
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
     """
-    factor, offset = level(TABLE.saturate, severity)
-    hue, saturation, value = _rgb_to_hsv(to_unit(image))
-    return quantise(_hsv_to_rgb(hue, np.clip(saturation * factor + offset, 0, 1), value))
+    return saturate_severities(image, [severity])[0]
+
+
+def saturate_severities(image: ImageArray, severities: Sequence[int]) -> list[ImageArray]:
+    """Apply ``saturate`` at several severities; the image is converted to HSV once.
+
+    Args:
+        image: uint8 RGB (H, W, 3), 0-255.
+        severities: Each 1-5.
+
+    Returns:
+        For each severity uint8 RGB (H, W, 3).
+
+    Raises:
+        SettingError: A severity is not an integer from 1 to 5.
+    """
+    return shift_hsv(image, [_more_colourful(severity) for severity in severities])
 
 
 def contrast(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -70,10 +107,26 @@ def contrast(image: ImageArray, severity: int, rng: np.random.RandomState) -> Im
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
     """
-    factor = level(TABLE.contrast, severity).factor
-    unit = to_unit(image)
-    means = np.mean(unit, axis=(0, 1), keepdims=True)
-    return quantise((unit - means) * factor + means)
+    return contrast_severities(image, [severity])[0]
+
+
+def contrast_severities(image: ImageArray, severities: Sequence[int]) -> list[ImageArray]:
+    """Apply ``contrast`` at several severities; the means are taken once.
+
+    Args:
+        image: uint8 RGB (H, W, 3), 0-255.
+        severities: Each 1-5.
+
+    Returns:
+        For each severity uint8 RGB (H, W, 3).
+
+    Raises:
+        SettingError: A severity is not an integer from 1 to 5.
+    """
+    factors = [level(TABLE.contrast, severity).factor for severity in severities]
+    means = _channel_sums(image.ravel()) / (image.size // 3)
+    tones = np.arange(256)[:, None] / 255.0
+    return [_look_up(image, quantise((tones - means) * factor + means)) for factor in factors]
 
 
 def jpeg_compression(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -98,35 +151,39 @@ def jpeg_compression(image: ImageArray, severity: int, rng: np.random.RandomStat
         return np.array(decoded)
 
 
-def _rgb_to_hsv(unit: FloatArray) -> HSV:
-    red, green, blue = unit[..., 0], unit[..., 1], unit[..., 2]
-    value = unit.max(axis=-1)
-    delta = value - unit.min(axis=-1)
-    grey = delta == 0
-    divisor = np.where(grey, 1.0, delta)
-    # Where two channels share the maximum, the later one decides.
-    sextant = np.select(
-        [value == blue, value == green],
-        [4.0 + (red - green) / divisor, 2.0 + (blue - red) / divisor],
-        (green - blue) / divisor,
-    )
-    hue = np.where(grey, 0.0, (sextant / 6.0) % 1.0)
-    saturation = delta / np.where(value == 0, 1.0, value)
-    return hue, saturation, value
+def _look_up(image: ImageArray, table: ImageArray) -> ImageArray:
+    """Replace each byte of each channel by that of a table (256, 3)."""
+    out = np.empty_like(image)
+    _replace_bytes(image.ravel(), table, out.ravel())
+    return out
 
 
-def _hsv_to_rgb(hue: FloatArray, saturation: FloatArray, value: FloatArray) -> FloatArray:
-    sextant = np.floor(hue * 6)
-    fraction = hue * 6 - sextant
-    low = value * (1 - saturation)
-    falling = value * (1 - fraction * saturation)
-    rising = value * (1 - (1 - fraction) * saturation)
-    sector = sextant.astype(np.uint8) % 6
-    return np.stack(
-        (
-            np.choose(sector, (value, falling, low, low, rising, value)),
-            np.choose(sector, (rising, value, value, falling, low, low)),
-            np.choose(sector, (low, low, rising, value, value, falling)),
-        ),
-        axis=-1,
-    )
+@compiled
+def _channel_sums(samples: ImageArray) -> FloatArray:
+    """Sum the intensities of the three channels, pixel by pixel, as numpy does.
+
+    The last bits of the sums decide the bytes of flat images.
+    """
+    units = np.arange(256) / 255.0
+    red, green, blue = 0.0, 0.0, 0.0
+    for i in range(0, samples.size, 3):
+        red += units[samples[i]]
+        green += units[samples[i + 1]]
+        blue += units[samples[i + 2]]
+    return np.array([red, green, blue])
+
+
+@compiled
+def _replace_bytes(samples: ImageArray, table: ImageArray, out: ImageArray) -> None:
+    for i in range(0, samples.size, 3):
+        out[i] = table[samples[i], 0]
+        out[i + 1] = table[samples[i + 1], 1]
+        out[i + 2] = table[samples[i + 2], 2]
+
+
+def _brighter(severity: int) -> tuple[float, float, float]:
+    return 1.0, 0.0, level(TABLE.brightness, severity).offset
+
+
+def _more_colourful(severity: int) -> tuple[float, float, float]:
+    return (*level(TABLE.saturate, severity), 0.0)

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from robustseg.corruptions.pixels import quantise, to_unit
+import numpy as np
+import numpy.typing as npt
+
+from robustseg.corruptions.compiled import compiled
+from robustseg.corruptions.pixels import quantised
+from robustseg.corruptions.poisson import fill_counts
 from robustseg.corruptions.severity import TABLE, level
+from robustseg.corruptions.twister import (
+    Source,
+    fill_normals,
+    fill_words,
+    give_back,
+    take_over,
+)
 from robustseg.datasets.sample import ImageArray
 
 __all__ = ["gaussian_noise", "impulse_noise", "shot_noise", "speckle_noise"]
+
+Bytes = npt.NDArray[np.uint8]
+
+RUN = 4096
+"""Samples that are disturbed at a time, so that their noise stays in the cache."""
 
 
 def gaussian_noise(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -25,8 +42,7 @@ def gaussian_noise(image: ImageArray, severity: int, rng: np.random.RandomState)
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
     """
-    std = level(TABLE.gaussian_noise, severity).std
-    return quantise(to_unit(image) + rng.normal(scale=std, size=image.shape))
+    return _disturb(image, level(TABLE.gaussian_noise, severity).std, 1.0, 0.0, rng)
 
 
 def shot_noise(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -44,8 +60,15 @@ def shot_noise(image: ImageArray, severity: int, rng: np.random.RandomState) -> 
         SettingError: The severity is not an integer from 1 to 5.
     """
     photons = level(TABLE.shot_noise, severity).photons
-    counts = rng.poisson(to_unit(image) * photons)
-    return quantise(counts / float(photons))
+    means = np.arange(256) / 255.0 * photons
+    # A count of ``photons`` or more is white.
+    tones = np.arange(math.ceil(photons) + 1) / float(photons)
+    source = take_over(rng)
+    noisy = np.empty_like(image)
+    tones_as_bytes = (np.clip(tones, 0, 1) * 255).astype(np.uint8)
+    fill_counts(source, image.ravel(), means, tones_as_bytes, noisy.ravel())
+    give_back(source, rng)
+    return noisy
 
 
 def impulse_noise(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -66,10 +89,12 @@ def impulse_noise(image: ImageArray, severity: int, rng: np.random.RandomState) 
     """
     amount = level(TABLE.impulse_noise, severity).amount
     # The original draws from the two-way distribution [amount, 1 - amount], scaled to sum to one.
-    hit = rng.random_sample(image.shape) < amount / (amount + (1 - amount))
-    salt = rng.random_sample(image.shape) < 0.5
-    noisy = image.copy()
-    noisy[hit] = np.where(salt[hit], 255, 0)
+    threshold = amount / (amount + (1 - amount))
+    high, low = divmod(math.ceil(threshold * 2**53), 1 << 26)
+    source = take_over(rng)
+    noisy = np.empty_like(image)
+    _impulses(source, image.ravel(), high, low, noisy.ravel())
+    give_back(source, rng)
     return noisy
 
 
@@ -87,6 +112,54 @@ def speckle_noise(image: ImageArray, severity: int, rng: np.random.RandomState) 
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
     """
-    std = level(TABLE.speckle_noise, severity).std
-    unit = to_unit(image)
-    return quantise(unit + unit * rng.normal(scale=std, size=image.shape))
+    return _disturb(image, level(TABLE.speckle_noise, severity).std, 0.0, 1.0, rng)
+
+
+def _disturb(
+    image: ImageArray, std: float, constant: float, slope: float, rng: np.random.RandomState
+) -> ImageArray:
+    """Add normal noise of standard deviation ``std`` times ``constant + slope * intensity``."""
+    source = take_over(rng)
+    noisy = np.empty_like(image)
+    _add_normals(source, image.ravel(), std, constant, slope, noisy.ravel())
+    give_back(source, rng)
+    return noisy
+
+
+@compiled
+def _add_normals(
+    source: Source, image: Bytes, std: float, constant: float, slope: float, out: Bytes
+) -> None:
+    normals = np.empty(RUN)
+    for start in range(0, image.size, RUN):
+        stop = min(start + RUN, image.size)
+        fill_normals(source, normals[: stop - start])
+        for i in range(stop - start):
+            k = np.uintp(start + i)
+            unit = image[k] / 255.0
+            out[k] = quantised(unit + (constant + slope * unit) * (std * normals[np.uintp(i)]))
+
+
+U32 = np.uint32
+
+
+@compiled
+def _impulses(source: Source, image: Bytes, high: int, low: int, out: Bytes) -> None:
+    """Compare uniforms as the two integers that make them: high x 2^26 + low < threshold x 2^53."""
+    words = np.empty(2 * RUN, np.uint32)
+    bound, rest = U32(high), U32(low)
+    for start in range(0, image.size, RUN):
+        count = min(RUN, image.size - start)
+        fill_words(source, words[: 2 * count])
+        for i in range(count):
+            first, second = words[2 * i] >> U32(5), words[2 * i + 1] >> U32(6)
+            hit = (first < bound) | ((first == bound) & (second < rest))
+            out[np.uintp(start + i)] = np.uint8(1) if hit else np.uint8(0)
+    for start in range(0, image.size, RUN):
+        count = min(RUN, image.size - start)
+        fill_words(source, words[: 2 * count])
+        for i in range(count):
+            k = np.uintp(start + i)
+            # The uniform is below one half if its first bit is 0.
+            salt = np.uint8(255) if words[2 * i] < U32(0x80000000) else np.uint8(0)
+            out[k] = salt if out[k] else image[k]

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robustseg.corruptions.compiled import compiled
 from robustseg.datasets.sample import ImageArray
 
-__all__ = ["FloatArray", "quantise", "to_unit"]
+__all__ = ["FloatArray", "quantise", "quantised", "to_unit"]
 
 FloatArray = npt.NDArray[np.float64]
 """float64 intensities, 0-1 unless said otherwise."""
@@ -42,3 +43,9 @@ def quantise(values: npt.NDArray[np.floating[Any]]) -> ImageArray:
     clipped: npt.NDArray[np.floating[Any]] = np.clip(values, 0, 1)
     clipped *= 255
     return clipped.astype(np.uint8)
+
+
+@compiled
+def quantised(value: float) -> np.uint8:
+    """Turn one intensity into a byte as ``quantise`` does."""
+    return np.uint8(np.int32(min(max(value, 0.0), 1.0) * 255.0))

@@ -11,7 +11,7 @@ from robustseg.corruptions import blur, digital, noise, weather
 from robustseg.corruptions.severity import check_severity
 from robustseg.corruptions.streams import random_stream
 from robustseg.datasets.sample import ImageArray
-from robustseg.errors import DataError
+from robustseg.errors import DataError, SettingError
 from robustseg.names import unknown_name
 
 __all__ = [
@@ -50,6 +50,13 @@ FUNCTIONS: dict[str, CorruptionFunction] = {
     "frost": weather.frost,
 }
 """Name to function, in the order of ``CORRUPTIONS``."""
+
+TOGETHER: dict[str, Callable[[ImageArray, Sequence[int]], list[ImageArray]]] = {
+    "brightness": digital.brightness_severities,
+    "contrast": digital.contrast_severities,
+    "saturate": digital.saturate_severities,
+}
+"""Those that draw nothing and share work between the severities of an image."""
 
 SMALLEST_SIDE = 32
 """Fewest rows and columns of an image; the definition rejects smaller ones."""
@@ -96,9 +103,7 @@ def corrupt(image: ImageArray, name: str, severity: int, rng: np.random.RandomSt
     """
     function = corruption_function(name)
     check_severity(severity)
-    _check_image(image)
-    # Sums over the image depend in their last bit on its layout in memory, so there is only one.
-    return function(np.ascontiguousarray(image), severity, rng)
+    return function(_plain(image), severity, rng)
 
 
 def corrupt_severities(
@@ -121,10 +126,17 @@ def corrupt_severities(
     Raises:
         DataError: The image has another type or shape, or is too small.
         NameLookupError: The corruption is unknown.
-        SettingError: A severity is not an integer from 1 to 5.
+        SettingError: A severity is not an integer from 1 to 5, or a stream is missing.
     """
-    for severity, rng in zip(severities, rngs, strict=True):
-        yield corrupt(image, name, severity, rng)
+    if len(severities) != len(rngs):
+        raise SettingError(f"{len(severities)} severities need as many streams, got {len(rngs)}")
+    if name not in TOGETHER:
+        for severity, rng in zip(severities, rngs, strict=True):
+            yield corrupt(image, name, severity, rng)
+        return
+    for severity in severities:
+        check_severity(severity)
+    yield from TOGETHER[name](_plain(image), severities)
 
 
 def corrupt_frame(
@@ -189,7 +201,8 @@ def frame_severities(
         yield corrupted if channel_order == "rgb" else np.ascontiguousarray(corrupted[..., ::-1])
 
 
-def _check_image(image: object) -> None:
+def _plain(image: object) -> ImageArray:
+    """Check an image, and lay it out in the one way that the compiled loops are made for."""
     if not isinstance(image, np.ndarray):
         raise DataError(
             f"corruptions need a numpy array, got {type(image).__name__}: use numpy.asarray"
@@ -204,3 +217,4 @@ def _check_image(image: object) -> None:
             f"corruptions need at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels, "
             f"got {image.shape[0]} x {image.shape[1]}: use a larger image"
         )
+    return np.require(image, requirements=["C", "W"])

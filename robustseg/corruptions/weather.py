@@ -7,23 +7,29 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from robustseg.corruptions.blur import smooth, streak
+from robustseg.corruptions.compiled import compiled
+from robustseg.corruptions.cubic import enlarge_cubic
+from robustseg.corruptions.flakes import draw_centre, enlarge, lay_over
 from robustseg.corruptions.opencv import load_cv2
-from robustseg.corruptions.pixels import FloatArray, quantise, to_unit
+from robustseg.corruptions.pixels import FloatArray, quantised
+from robustseg.corruptions.plasma import veil
 from robustseg.corruptions.severity import TABLE, Spatter, level
 from robustseg.corruptions.textures import FROST_DIGESTS, frost_picture
+from robustseg.corruptions.twister import draw_normals
 from robustseg.datasets.sample import ImageArray
 
-__all__ = ["fog", "frost", "plasma_fractal", "snow", "spatter"]
+__all__ = ["fog", "frost", "snow", "spatter"]
 
 Float32Array = npt.NDArray[np.float32]
 
-WATER = (175 / 255, 238 / 255, 238 / 255)
+F32 = np.float32
+
+WATER = np.array((175 / 255, 238 / 255, 238 / 255), np.float32)
 """Pale turquoise, RGB 0-1."""
 
-MUD = (63 / 255, 42 / 255, 20 / 255)
+MUD = np.array((63 / 255, 42 / 255, 20 / 255))
 """Dark brown, RGB 0-1."""
 
 
@@ -42,15 +48,11 @@ def snow(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageA
         SettingError: The severity is not an integer from 1 to 5.
         OpenCVUnavailableError: OpenCV cannot be loaded.
     """
-    height, width = image.shape[:2]
     fall = level(TABLE.snow, severity)
-    flakes = _zoom_centre(rng.normal(fall.mean, fall.std, size=(height, width)), fall.zoom)
-    flakes[flakes < fall.threshold] = 0
-    flakes = np.clip(flakes, 0, 1)
+    noise = draw_centre(rng, fall.mean, fall.std, image.shape[:2], fall.zoom)
+    flakes = enlarge(noise, fall.zoom, fall.threshold)
     flakes = streak(flakes, fall.radius, fall.sigma, angle=rng.uniform(-135, -45))
-    layer = to_unit(np.round(flakes * 255).astype(np.uint8))[:height, :width, None]
-    # The layer and its half turn make two depths of flakes, which fall in the same direction.
-    return quantise(_whiten(image, fall.keep) + layer + layer[::-1, ::-1])
+    return lay_over(image, flakes, fall.keep)
 
 
 def spatter(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -71,9 +73,16 @@ def spatter(image: ImageArray, severity: int, rng: np.random.RandomState) -> Ima
         OpenCVUnavailableError: OpenCV cannot be loaded.
     """
     drops = level(TABLE.spatter, severity)
-    liquid = smooth(rng.normal(drops.mean, drops.std, size=image.shape[:2]), drops.sigma)
-    liquid[liquid < drops.threshold] = 0
-    return _cover_with_mud(image, liquid, drops) if drops.mud else _wet(image, liquid, drops)
+    height, width = image.shape[:2]
+    normals = draw_normals(rng, height * width).reshape(height, width)
+    liquid = smooth(drops.mean + drops.std * normals, drops.sigma)
+    spattered = np.empty_like(image)
+    if drops.mud:
+        covered = (liquid > drops.threshold).astype(np.float64)
+        _cover(image, smooth(covered, drops.strength, single=True), MUD, spattered)
+    else:
+        _wet(image, _opacity(liquid, drops), WATER, spattered)
+    return spattered
 
 
 def fog(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -91,13 +100,9 @@ def fog(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageAr
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
     """
-    height, width = image.shape[:2]
     amplitude, decay = level(TABLE.fog, severity)
-    plasma = plasma_fractal(_next_power_of_two(max(height, width)), decay, rng)
-    unit = to_unit(image)
-    brightest = unit.max()
-    foggy = unit + amplitude * plasma[:height, :width, None]
-    return quantise(foggy * brightest / (brightest + amplitude))
+    size = _next_power_of_two(max(image.shape[:2]))
+    return veil(image, size, amplitude, decay, rng)
 
 
 def frost(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -122,46 +127,30 @@ def frost(image: ImageArray, severity: int, rng: np.random.RandomState) -> Image
     layer = _frost_layer(names[_draw_below(len(names), rng)], height, width)
     top = _draw_below(layer.shape[0] - height, rng)
     left = _draw_below(layer.shape[1] - width, rng)
-    crop = layer[top : top + height, left : left + width]
-    mixed = image_weight * image + frost_weight * crop
-    return np.clip(mixed, 0, 255).astype(np.uint8)
+    frosted = np.empty_like(image)
+    _mix(image, layer, top, left, image_weight, frost_weight, frosted)
+    return frosted
 
 
-def plasma_fractal(size: int, decay: float, rng: np.random.RandomState) -> FloatArray:
-    """Grow a random height map on a torus by the diamond-square algorithm.
-
-    Args:
-        size: Side of the map in pixels, a power of two.
-        decay: The disturbance is divided by it from each octave to the next, finer one.
-        rng: Random stream; ``size**2 - 1`` uniforms are drawn from it.
-
-    Returns:
-        float64 (size, size), 0-1.
-    """
-    heights = np.zeros((size, size))
-    step, wobble = size, 100.0
-
-    def disturbed_mean(sums: FloatArray) -> FloatArray:
-        return sums / 4 + wobble * rng.uniform(-wobble, wobble, sums.shape)
-
-    while step >= 2:
-        half = step // 2
-        corners = heights[::step, ::step]
-        left_edges = corners + np.roll(corners, -1, axis=0)
-        heights[half::step, half::step] = disturbed_mean(
-            left_edges + np.roll(left_edges, -1, axis=1)
-        )
-        centres = heights[half::step, half::step]
-        vertical = centres + np.roll(centres, 1, axis=0)
-        horizontal = corners + np.roll(corners, -1, axis=1)
-        heights[::step, half::step] = disturbed_mean(vertical + horizontal)
-        horizontal = centres + np.roll(centres, 1, axis=1)
-        vertical = corners + np.roll(corners, -1, axis=0)
-        heights[half::step, ::step] = disturbed_mean(horizontal + vertical)
-        step, wobble = half, wobble / decay
-    heights -= heights.min()
-    heights /= heights.max()
-    return heights
+@compiled
+def _mix(
+    image: ImageArray,
+    layer: ImageArray,
+    top: int,
+    left: int,
+    image_weight: float,
+    layer_weight: float,
+    out: ImageArray,
+) -> None:
+    height, samples = image.shape[0], image.shape[1] * 3
+    start = np.uintp(left * 3)
+    for y in range(height):
+        pixels, frost = image[y].reshape(-1), layer[top + y].reshape(-1)
+        target = out[y].reshape(-1)
+        for i in range(samples):
+            k = np.uintp(i)
+            mixed = image_weight * pixels[k] + layer_weight * frost[start + k]
+            target[k] = np.uint8(np.int32(min(mixed, 255.0)))
 
 
 def _next_power_of_two(length: int) -> int:
@@ -173,36 +162,50 @@ def _draw_below(bound: int, rng: np.random.RandomState) -> int:
     return int(rng.randint(0, bound, dtype=np.int64))
 
 
-def _zoom_centre(layer: FloatArray, zoom: float) -> FloatArray:
-    """Enlarge the middle of a layer (H, W) to its old size or a few pixels more."""
-    height, width = (math.ceil(side / zoom) for side in layer.shape)
-    top, left = (layer.shape[0] - height) // 2, (layer.shape[1] - width) // 2
-    enlarged: FloatArray = ndimage.zoom(
-        layer[top : top + height, left : left + width], zoom, order=1
-    )
-    return enlarged
-
-
-def _whiten(image: ImageArray, keep: float) -> Float32Array:
-    unit = image.astype(np.float32) / 255
-    grey: Float32Array = load_cv2().cvtColor(unit, load_cv2().COLOR_RGB2GRAY)
-    whitened: Float32Array = keep * unit + (1 - keep) * np.maximum(
-        unit, grey[..., None] * 1.5 + 0.5
-    )
-    return whitened
-
-
-def _wet(image: ImageArray, liquid: FloatArray, drops: Spatter) -> ImageArray:
-    depth = (liquid * 255).astype(np.uint8)
+def _opacity(liquid: FloatArray, drops: Spatter) -> Float32Array:
+    depth = _depth(liquid, drops.threshold)
     opacity: Float32Array = depth * _rim_relief(depth)
     peak = opacity.max()
     if peak == 0:
         # Not one drop, which only small images meet: the definition divides by zero and ends black.
-        return np.zeros_like(image)
+        opacity[:] = -2
+        return opacity
     opacity /= peak
-    opacity *= drops.strength
-    unit = image.astype(np.float32) / 255
-    return quantise(unit + opacity[..., None] * np.array(WATER, np.float32))
+    opacity *= np.float32(drops.strength)
+    return opacity
+
+
+@compiled
+def _depth(liquid: FloatArray, threshold: float) -> npt.NDArray[np.uint8]:
+    depth = np.empty(liquid.shape, np.uint8)
+    for y in range(liquid.shape[0]):
+        for x in range(liquid.shape[1]):
+            value = liquid[y, x] if liquid[y, x] >= threshold else 0.0
+            depth[y, x] = np.uint8(np.int32(value * 255.0))
+    return depth
+
+
+@compiled
+def _wet(image: ImageArray, opacity: Float32Array, colour: Float32Array, out: ImageArray) -> None:
+    height, width = opacity.shape
+    one, nought = F32(1), F32(0)
+    for y in range(height):
+        for x in range(width):
+            for c in range(3):
+                value = F32(image[y, x, c]) / F32(255) + opacity[y, x] * colour[c]
+                out[y, x, c] = np.uint8(np.int32(min(max(value, nought), one) * F32(255)))
+
+
+@compiled
+def _cover(image: ImageArray, opacity: FloatArray, colour: FloatArray, out: ImageArray) -> None:
+    height, width = opacity.shape
+    for y in range(height):
+        for x in range(width):
+            part = opacity[y, x] if opacity[y, x] >= F32(0.8) else 0.0
+            rest = F32(1) - F32(part)
+            for c in range(3):
+                unit = F32(image[y, x, c]) / F32(255)
+                out[y, x, c] = quantised(unit * rest + colour[c] * part)
 
 
 def _rim_relief(depth: npt.NDArray[np.uint8]) -> Float32Array:
@@ -216,21 +219,12 @@ def _rim_relief(depth: npt.NDArray[np.uint8]) -> Float32Array:
     return relief
 
 
-def _cover_with_mud(image: ImageArray, liquid: FloatArray, drops: Spatter) -> ImageArray:
-    opacity = smooth((liquid > drops.threshold).astype(np.float32), drops.strength)
-    opacity[opacity < 0.8] = 0
-    unit = image.astype(np.float32) / 255
-    unit *= 1 - opacity[..., None]
-    return quantise(unit + np.array(MUD) * opacity[..., None])
-
-
 @functools.lru_cache(maxsize=len(FROST_DIGESTS))
 def _frost_layer(name: str, height: int, width: int) -> ImageArray:
     """Enlarge a photograph to cover (height, width) with a tenth to spare; read-only."""
     picture = frost_picture(name)
     scale = 1.1 * max(1.0, height / picture.shape[0], width / picture.shape[1])
     size = (math.ceil(picture.shape[1] * scale), math.ceil(picture.shape[0] * scale))
-    cv2 = load_cv2()
-    layer: ImageArray = cv2.resize(picture, dsize=size, interpolation=cv2.INTER_CUBIC)
+    layer = enlarge_cubic(picture, size[1], size[0])
     layer.flags.writeable = False
     return layer

@@ -13,14 +13,15 @@ from robustseg.corruptions.kernels import (
     half_gaussian_weights,
 )
 from robustseg.corruptions.severity import TABLE
+from robustseg.corruptions.twister import give_back, take_over
 from robustseg.datasets.sample import ImageArray
 
 
-class ScriptedStream(np.random.RandomState):
-    """Returns given shifts where glass blur draws; all others are zero."""
+class Shifts:
+    """Shifts of glass blur for one pass, zero unless set."""
 
     def __init__(self, height: int, width: int, reach: int) -> None:
-        super().__init__(0)
+        self.reach = reach
         # Drawn from the last row and column down to reach + 1.
         self.rows = list(range(height - reach, reach, -1))
         self.columns = list(range(width - reach, reach, -1))
@@ -29,9 +30,19 @@ class ScriptedStream(np.random.RandomState):
     def set(self, y: int, x: int, dy: int, dx: int) -> None:
         self.shifts[self.rows.index(y), self.columns.index(x)] = (dx, dy)
 
-    def randint(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-        assert kwargs["size"] == self.shifts.shape
-        return self.shifts
+    def applied(self, pixels: ImageArray) -> ImageArray:
+        shuffled = pixels.copy()
+        for y, shifts in zip(self.rows, self.shifts, strict=True):
+            blur._copy_row(shuffled, y, self.reach, shifts.ravel())
+        return shuffled
+
+
+def shuffle(pixels: ImageArray, reach: int, rng: np.random.RandomState) -> ImageArray:
+    shuffled = pixels.copy()
+    source = take_over(rng)
+    blur._shuffle(source, reach, shuffled)
+    give_back(source, rng)
+    return shuffled
 
 
 def numbered(height: int, width: int) -> ImageArray:
@@ -41,9 +52,9 @@ def numbered(height: int, width: int) -> ImageArray:
 
 def test_glass_blur_copies_and_does_not_swap() -> None:
     pixels = numbered(8, 9)
-    stream = ScriptedStream(8, 9, reach=2)
-    stream.set(4, 4, dy=-1, dx=-2)
-    shuffled = blur._shuffle(pixels, 2, stream)
+    shifts = Shifts(8, 9, reach=2)
+    shifts.set(4, 4, dy=-1, dx=-2)
+    shuffled = shifts.applied(pixels)
     assert np.array_equal(shuffled[4, 4], pixels[3, 2])
     assert np.array_equal(shuffled[3, 2], pixels[3, 2])
     changed = np.argwhere((shuffled != pixels).any(axis=-1))
@@ -52,11 +63,11 @@ def test_glass_blur_copies_and_does_not_swap() -> None:
 
 def test_glass_blur_copies_what_was_copied_before() -> None:
     pixels = numbered(8, 9)
-    stream = ScriptedStream(8, 9, reach=2)
-    stream.set(5, 5, dy=-2, dx=-2)
-    stream.set(5, 4, dy=0, dx=1)
-    stream.set(4, 4, dy=1, dx=0)
-    shuffled = blur._shuffle(pixels, 2, stream)
+    shifts = Shifts(8, 9, reach=2)
+    shifts.set(5, 5, dy=-2, dx=-2)
+    shifts.set(5, 4, dy=0, dx=1)
+    shifts.set(4, 4, dy=1, dx=0)
+    shuffled = shifts.applied(pixels)
     # (5, 5) is done first, then (5, 4) takes its new value, then (4, 4) that of (5, 4).
     for y, x in ((5, 5), (5, 4), (4, 4)):
         assert np.array_equal(shuffled[y, x], pixels[3, 3])
@@ -66,18 +77,19 @@ def test_glass_blur_copies_what_was_copied_before() -> None:
 def test_shuffle_equals_the_loop_over_pixels(reach: int) -> None:
     height, width = 33, 41
     expected = np.random.RandomState(1).randint(0, 256, (height, width, 3)).astype(np.uint8)
-    shuffled = blur._shuffle(expected, reach, np.random.RandomState(2))
-    stream = np.random.RandomState(2)
+    drawn, stream = np.random.RandomState(2), np.random.RandomState(2)
+    shuffled = shuffle(expected, reach, drawn)
     for y in range(height - reach, reach, -1):
         for x in range(width - reach, reach, -1):
             dx, dy = stream.randint(-reach, reach, size=2)
             expected[y, x] = expected[y + dy, x + dx]
     assert np.array_equal(shuffled, expected)
+    assert drawn.random_sample() == stream.random_sample()
 
 
 def test_glass_blur_leaves_the_border_in_place() -> None:
     pixels = np.random.RandomState(3).randint(0, 256, (40, 40, 3)).astype(np.uint8)
-    shuffled = blur._shuffle(pixels, 4, np.random.RandomState(4))
+    shuffled = shuffle(pixels, 4, np.random.RandomState(4))
     assert np.array_equal(shuffled[:5], pixels[:5])
     assert np.array_equal(shuffled[:, :5], pixels[:, :5])
     assert np.array_equal(shuffled[37:], pixels[37:])
@@ -103,7 +115,7 @@ def test_streak_at_ninety_degrees_looks_down() -> None:
 
 
 def test_streak_of_a_constant_is_the_constant() -> None:
-    assert blur.streak(np.full((40, 41, 3), 7.0), 20, 15, angle=-33) == pytest.approx(7)
+    assert blur.streak(np.full((40, 41), 7.0), 20, 15, angle=-33) == pytest.approx(7)
 
 
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
