@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustseg.corruptions.compiled import compiled
-from robustseg.corruptions.pixels import FloatArray, quantised
+from robustseg.corruptions.pixels import FloatArray, fused, quantised
 from robustseg.corruptions.twister import fill_normals, give_back, skip_normals, take_over
 from robustseg.datasets.sample import ImageArray
 
@@ -124,12 +124,6 @@ def lay_over(image: ImageArray, flakes: FloatArray, keep: float) -> ImageArray:
 
 
 @compiled
-def _fused(a: np.float32, b: np.float32, c: np.float32) -> np.float32:
-    """Give a x b + c in single precision, rounded once."""
-    return F32(np.float64(a) * np.float64(b) + np.float64(c))
-
-
-@compiled
 def _lay_over(
     image: ImageArray, layer: FloatArray, keep: np.float32, fade: np.float32, out: ImageArray
 ) -> None:
@@ -140,7 +134,7 @@ def _lay_over(
             green = F32(image[y, x, 1]) / F32(255)
             blue = F32(image[y, x, 2]) / F32(255)
             # Luminance with the steps and roundings of OpenCV on processors that fuse them.
-            grey = _fused(blue, F32(0.114), _fused(red, F32(0.299), green * F32(0.587)))
+            grey = fused(blue, F32(0.114), fused(red, F32(0.299), green * F32(0.587)))
             white = grey * F32(1.5) + F32(0.5)
             near, far = layer[y, x], layer[height - 1 - y, width - 1 - x]
             out[y, x, 0] = quantised((keep * red + fade * max(red, white)) + near + far)

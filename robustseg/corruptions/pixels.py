@@ -10,7 +10,7 @@ import numpy.typing as npt
 from robustseg.corruptions.compiled import compiled
 from robustseg.datasets.sample import ImageArray
 
-__all__ = ["FloatArray", "quantise", "quantised", "to_unit"]
+__all__ = ["FloatArray", "fused", "quantise", "quantised", "to_unit"]
 
 FloatArray = npt.NDArray[np.float64]
 """float64 intensities, 0-1 unless said otherwise."""
@@ -49,3 +49,9 @@ def quantise(values: npt.NDArray[np.floating[Any]]) -> ImageArray:
 def quantised(value: float) -> np.uint8:
     """Turn one intensity into a byte as ``quantise`` does."""
     return np.uint8(np.int32(min(max(value, 0.0), 1.0) * 255.0))
+
+
+@compiled
+def fused(a: np.float32, b: np.float32, c: np.float32) -> np.float32:
+    """Give a x b + c in single precision, rounded once: the product is exact in double."""
+    return np.float32(np.float64(a) * np.float64(b) + np.float64(c))

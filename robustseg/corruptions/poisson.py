@@ -24,8 +24,14 @@ Bytes = npt.NDArray[np.uint8]
 
 UP = np.uintp
 
-READY = 8192
+READY = 2048
 """Uniforms that are drawn ahead."""
+
+DEEP = 4
+"""Uniforms whose product is formed ahead."""
+
+MARGIN = 256
+"""A count takes fewer uniforms; at a mean of 10 more than 100 have no chance to be seen."""
 
 MOST = 400
 """Counts that are tabulated; at a mean of 60 none as large is ever accepted."""
@@ -117,18 +123,20 @@ def _fill_counts(
     tones: Bytes,
     out: Bytes,
 ) -> None:
-    uniforms, words = np.empty(READY), np.empty(2 * READY, np.uint32)
+    uniforms, words = np.ones(READY + DEEP), np.empty(2 * READY, np.uint32)
+    products = np.empty((DEEP, READY))
     # The stream itself stays at the last uniform that is known to be spent.
     ahead = Source(source.keys.copy(), source.at.copy(), source.spare)
-    fill_uniforms(ahead, words, uniforms)
-    spent = 0
+    spent = READY
+    used = 0
     i = 0
     while i < image.size:
-        if spent > READY - 128:
-            skip_words(source, 2 * spent)
+        if spent > READY - MARGIN:
+            skip_words(source, 2 * used)
             ahead.keys[:] = source.keys
             ahead.at[:] = source.at
-            fill_uniforms(ahead, words, uniforms)
+            fill_uniforms(ahead, words, uniforms[:READY])
+            _multiply(uniforms, products)
             spent = 0
         tone = image[UP(i)]
         mean = means[tone]
@@ -138,29 +146,51 @@ def _fill_counts(
             count = _propose(u, v, tone, mean, squeezes)
             spent += 2
         elif mean > 0.0:
-            limit = limits[tone]
-            product = uniforms[UP(spent)]
-            while product > limit:
-                count += 1
-                product *= uniforms[UP(spent + count)]
+            count = _count_products(products, spent, limits[tone])
             spent += count + 1
+        used = spent
         if count >= 0:
             out[UP(i)] = tones[UP(count)]
             i += 1
-    skip_words(source, 2 * spent)
+    skip_words(source, 2 * used)
+
+
+@compiled
+def _multiply(uniforms: FloatArray, products: FloatArray) -> None:
+    """Form for every place the products of the uniforms from there on."""
+    products[0] = uniforms[:READY]
+    for j in range(1, DEEP):
+        for i in range(READY):
+            k = UP(i)
+            products[j, k] = products[j - 1, k] * uniforms[k + UP(j)]
+
+
+@compiled
+def _count_products(products: FloatArray, start: int, limit: float) -> int:
+    """Count how many uniforms can be multiplied before their product falls to the limit."""
+    count = 0
+    while True:
+        k = UP(start + count)
+        # They fall, so that those above the limit are the first ones: no branch to guess.
+        above = int(products[0, k] > limit) + int(products[1, k] > limit)
+        above += int(products[2, k] > limit) + int(products[3, k] > limit)
+        count += above
+        if above < DEEP:
+            return count
+        limit /= products[3, k]
 
 
 @compiled
 def _propose(u: float, v: float, tone: int, mean: float, squeezes: Squeezes) -> int:
     """Give the count that two uniforms propose, or -1 if it is rejected."""
     a, b = squeezes.a[tone], squeezes.b[tone]
-    us = 0.5 - abs(u)
-    count = np.floor((2 * a / us + b) * u + mean + 0.43)
-    known = min(max(count, 0.0), MOST - 1.0)
-    probability = squeezes.probabilities[tone, UP(known)]
-    likely = v * squeezes.inverse_alpha[tone] <= probability * (a / (us * us) + b)
-    quick = (us >= 0.07) & (v <= squeezes.v_r[tone])
-    tail = (us < 0.013) & (v > us)
-    # The outcome of the parts is too irregular to be guessed; that of the whole is mostly yes.
-    accepted = quick | ((count == known) & (not tail) & likely)
-    return int(known) if accepted else -1
+    inverse = 1.0 / (0.5 - abs(u))
+    count = np.floor((2 * a * inverse + b) * u + mean + 0.43)
+    known = int(min(max(count, 0.0), MOST - 1.0))
+    likely = squeezes.probabilities[tone, UP(known)] * (a * inverse * inverse + b)
+    # The outcome of the parts is too irregular to be guessed, so they are not branched on; that of
+    # the whole is mostly yes.
+    accepted = int(v * squeezes.inverse_alpha[tone] <= likely) & int(count == known)
+    accepted &= 1 - (int(inverse > 1 / 0.013) & int(v * inverse > 1.0))
+    accepted |= int(inverse <= 1 / 0.07) & int(v <= squeezes.v_r[tone])
+    return known if accepted else -1
