@@ -20,6 +20,7 @@ from robustseg.datasets.sample import ImageArray
 __all__ = ["defocus_blur", "gaussian_blur", "glass_blur", "motion_blur", "smooth", "streak"]
 
 Float32Array = npt.NDArray[np.float32]
+UP = np.uintp
 
 
 def gaussian_blur(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -249,12 +250,14 @@ def _copy_row(pixels: ImageArray, y: int, reach: int, shifts: npt.NDArray[np.int
     was overwritten earlier in the same pass takes the new value.
     """
     width = pixels.shape[1]
+    flat = pixels.reshape(-1)
     for i in range(shifts.size // 2):
         x = width - reach - i
-        from_x, from_y = x + shifts[2 * i], y + shifts[2 * i + 1]
-        pixels[y, x, 0] = pixels[from_y, from_x, 0]
-        pixels[y, x, 1] = pixels[from_y, from_x, 1]
-        pixels[y, x, 2] = pixels[from_y, from_x, 2]
+        here = UP(3 * (y * width + x))
+        there = UP(3 * ((y + shifts[2 * i + 1]) * width + x + shifts[2 * i]))
+        flat[here] = flat[there]
+        flat[here + UP(1)] = flat[there + UP(1)]
+        flat[here + UP(2)] = flat[there + UP(2)]
 
 
 @compiled

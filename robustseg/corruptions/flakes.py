@@ -14,7 +14,10 @@ from robustseg.datasets.sample import ImageArray
 
 __all__ = ["draw_centre", "enlarge", "lay_over"]
 
+Bytes = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
 F32 = np.float32
+UP = np.uintp
 
 
 def draw_centre(
@@ -115,28 +118,52 @@ def lay_over(image: ImageArray, flakes: FloatArray, keep: float) -> ImageArray:
     Returns:
         uint8 RGB (H, W, 3).
     """
-    height, width = image.shape[:2]
-    # The two layers make two depths of flakes, which fall in the same direction.
-    layer = np.round(flakes[:height, :width] * 255).astype(np.uint8) / 255.0
     snowy = np.empty_like(image)
-    _lay_over(image, layer, np.float32(keep), np.float32(1 - keep), snowy)
+    _lay_over(image, flakes, np.float32(keep), np.float32(1 - keep), snowy)
     return snowy
 
 
 @compiled
+def _whiteness(pixels: Bytes, white: Float32Array) -> None:
+    """Give each pixel's three channels the grey that the whitened image does not fall below."""
+    for x in range(pixels.size // 3):
+        k = UP(3 * x)
+        red = F32(pixels[k]) / F32(255)
+        green = F32(pixels[k + UP(1)]) / F32(255)
+        blue = F32(pixels[k + UP(2)]) / F32(255)
+        # Luminance with the steps and roundings of OpenCV on processors that fuse them.
+        grey = fused(blue, F32(0.114), fused(red, F32(0.299), green * F32(0.587)))
+        value = grey * F32(1.5) + F32(0.5)
+        white[k] = value
+        white[k + UP(1)] = value
+        white[k + UP(2)] = value
+
+
+@compiled
+def _tripled(flakes: FloatArray, start: int, step: int, out: FloatArray) -> None:
+    """Round a row of flakes to bytes, and give each of them to three channels."""
+    for x in range(out.size // 3):
+        flake = np.rint(flakes[start + step * x] * 255.0) / 255.0
+        out[UP(3 * x)] = flake
+        out[UP(3 * x + 1)] = flake
+        out[UP(3 * x + 2)] = flake
+
+
+@compiled
 def _lay_over(
-    image: ImageArray, layer: FloatArray, keep: np.float32, fade: np.float32, out: ImageArray
+    image: ImageArray, flakes: FloatArray, keep: np.float32, fade: np.float32, out: ImageArray
 ) -> None:
-    height, width = layer.shape
+    height, width, _ = image.shape
+    white = np.empty(3 * width, np.float32)
+    # The two layers make two depths of flakes, which fall in the same direction.
+    near, far = np.empty(3 * width), np.empty(3 * width)
     for y in range(height):
-        for x in range(width):
-            red = F32(image[y, x, 0]) / F32(255)
-            green = F32(image[y, x, 1]) / F32(255)
-            blue = F32(image[y, x, 2]) / F32(255)
-            # Luminance with the steps and roundings of OpenCV on processors that fuse them.
-            grey = fused(blue, F32(0.114), fused(red, F32(0.299), green * F32(0.587)))
-            white = grey * F32(1.5) + F32(0.5)
-            near, far = layer[y, x], layer[height - 1 - y, width - 1 - x]
-            out[y, x, 0] = quantised((keep * red + fade * max(red, white)) + near + far)
-            out[y, x, 1] = quantised((keep * green + fade * max(green, white)) + near + far)
-            out[y, x, 2] = quantised((keep * blue + fade * max(blue, white)) + near + far)
+        pixels, target = image[y].reshape(-1), out[y].reshape(-1)
+        _whiteness(pixels, white)
+        _tripled(flakes[y], 0, 1, near)
+        _tripled(flakes[height - 1 - y], width - 1, -1, far)
+        for i in range(3 * width):
+            k = UP(i)
+            unit = F32(pixels[k]) / F32(255)
+            whitened = keep * unit + fade * max(unit, white[k])
+            target[k] = quantised(whitened + near[k] + far[k])

@@ -9,7 +9,6 @@ is taken out of the serial loop: the uniforms, and all that depends on the mean 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +23,13 @@ Bytes = npt.NDArray[np.uint8]
 
 UP = np.uintp
 
-READY = 2048
+READY = 8192
 """Uniforms that are drawn ahead."""
-
-DEEP = 4
-"""Uniforms whose product is formed ahead."""
 
 MARGIN = 256
 """A count takes fewer uniforms; at a mean of 10 more than 100 have no chance to be seen."""
 
-MOST = 400
+MOST = 160
 """Counts that are tabulated; at a mean of 60 none as large is ever accepted."""
 
 # Stirling's series, from the highest power of 1/x^2 down: B_2k / (2k (2k - 1)), as numpy has it.
@@ -84,33 +80,25 @@ def fill_counts(source: Source, image: Bytes, means: FloatArray, tones: Bytes, o
     """
     tones_of_all = np.full(MOST, tones[-1])
     tones_of_all[: tones.size] = tones
-    squeezes = Squeezes.of(means)
-    _fill_counts(source, image, means, np.exp(-means), squeezes, tones_of_all, out)
+    squeeze, probabilities = _squeeze(means)
+    _fill_counts(source, image, means, np.exp(-means), squeeze, probabilities, tones_of_all, out)
 
 
-class Squeezes(NamedTuple):
-    """What PTRS needs of each mean, float64 (256,); of no meaning below 10.
+def _squeeze(means: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Tabulate what PTRS needs of each mean; of no meaning below 10.
 
-    ``probabilities`` is (256, MOST): of each count. The published test compares logarithms; this
-    is the same comparison before they are taken.
+    Returns:
+        (256, 4): b, a, 1 / alpha and v_r; and (256, MOST): the probability of each count. The
+        published test compares logarithms; here the numbers are compared before these are taken.
     """
-
-    a: FloatArray
-    b: FloatArray
-    inverse_alpha: FloatArray
-    v_r: FloatArray
-    probabilities: FloatArray
-
-    @classmethod
-    def of(cls, means: FloatArray) -> Squeezes:
-        """Tabulate them."""
-        large = np.maximum(means, 10.0)
-        b = 0.931 + 2.53 * np.sqrt(large)
-        a = -0.059 + 0.02483 * b
-        counts = np.arange(MOST)
-        logarithms = -large[:, None] + counts * np.log(large)[:, None] - LOG_FACTORIALS
-        inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
-        return cls(a, b, inverse_alpha, 0.9277 - 3.6224 / (b - 2), np.exp(logarithms))
+    large = np.maximum(means, 10.0)
+    b = 0.931 + 2.53 * np.sqrt(large)
+    a = -0.059 + 0.02483 * b
+    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
+    v_r = 0.9277 - 3.6224 / (b - 2)
+    counts = np.arange(MOST)
+    logarithms = -large[:, None] + counts * np.log(large)[:, None] - LOG_FACTORIALS
+    return np.stack((b, a, inverse_alpha, v_r), axis=1), np.exp(logarithms)
 
 
 @compiled
@@ -119,12 +107,12 @@ def _fill_counts(
     image: Bytes,
     means: FloatArray,
     limits: FloatArray,
-    squeezes: Squeezes,
+    squeeze: FloatArray,
+    probabilities: FloatArray,
     tones: Bytes,
     out: Bytes,
 ) -> None:
-    uniforms, words = np.ones(READY + DEEP), np.empty(2 * READY, np.uint32)
-    products = np.empty((DEEP, READY))
+    uniforms, words = np.empty(READY), np.empty(2 * READY, np.uint32)
     # The stream itself stays at the last uniform that is known to be spent.
     ahead = Source(source.keys.copy(), source.at.copy(), source.spare)
     spent = READY
@@ -135,62 +123,34 @@ def _fill_counts(
             skip_words(source, 2 * used)
             ahead.keys[:] = source.keys
             ahead.at[:] = source.at
-            fill_uniforms(ahead, words, uniforms[:READY])
-            _multiply(uniforms, products)
+            fill_uniforms(ahead, words, uniforms)
             spent = 0
-        tone = image[UP(i)]
+        tone = UP(image[UP(i)])
         mean = means[tone]
         count = 0
         if mean >= 10.0:
             u, v = uniforms[UP(spent)] - 0.5, uniforms[UP(spent + 1)]
-            count = _propose(u, v, tone, mean, squeezes)
             spent += 2
+            b, a = squeeze[tone, UP(0)], squeeze[tone, UP(1)]
+            us = 0.5 - abs(u)
+            proposed = np.floor((2 * a / us + b) * u + mean + 0.43)
+            count = int(min(max(proposed, 0.0), MOST - 1.0))
+            likely = probabilities[tone, UP(count)] * (a / (us * us) + b)
+            # The parts are too irregular to be guessed, so they are not branched on.
+            slow = UP(us < 0.07) | UP(v > squeeze[tone, UP(3)])
+            wrong = UP(v * squeeze[tone, UP(2)] > likely) | UP(float(count) != proposed)
+            wrong |= UP(us < 0.013) & UP(v > us)
+            if slow & wrong:
+                count = -1
         elif mean > 0.0:
-            count = _count_products(products, spent, limits[tone])
+            limit = limits[tone]
+            product = uniforms[UP(spent)]
+            while product > limit:
+                count += 1
+                product *= uniforms[UP(spent + count)]
             spent += count + 1
         used = spent
         if count >= 0:
             out[UP(i)] = tones[UP(count)]
             i += 1
     skip_words(source, 2 * used)
-
-
-@compiled
-def _multiply(uniforms: FloatArray, products: FloatArray) -> None:
-    """Form for every place the products of the uniforms from there on."""
-    products[0] = uniforms[:READY]
-    for j in range(1, DEEP):
-        for i in range(READY):
-            k = UP(i)
-            products[j, k] = products[j - 1, k] * uniforms[k + UP(j)]
-
-
-@compiled
-def _count_products(products: FloatArray, start: int, limit: float) -> int:
-    """Count how many uniforms can be multiplied before their product falls to the limit."""
-    count = 0
-    while True:
-        k = UP(start + count)
-        # They fall, so that those above the limit are the first ones: no branch to guess.
-        above = int(products[0, k] > limit) + int(products[1, k] > limit)
-        above += int(products[2, k] > limit) + int(products[3, k] > limit)
-        count += above
-        if above < DEEP:
-            return count
-        limit /= products[3, k]
-
-
-@compiled
-def _propose(u: float, v: float, tone: int, mean: float, squeezes: Squeezes) -> int:
-    """Give the count that two uniforms propose, or -1 if it is rejected."""
-    a, b = squeezes.a[tone], squeezes.b[tone]
-    inverse = 1.0 / (0.5 - abs(u))
-    count = np.floor((2 * a * inverse + b) * u + mean + 0.43)
-    known = int(min(max(count, 0.0), MOST - 1.0))
-    likely = squeezes.probabilities[tone, UP(known)] * (a * inverse * inverse + b)
-    # The outcome of the parts is too irregular to be guessed, so they are not branched on; that of
-    # the whole is mostly yes.
-    accepted = int(v * squeezes.inverse_alpha[tone] <= likely) & int(count == known)
-    accepted &= 1 - (int(inverse > 1 / 0.013) & int(v * inverse > 1.0))
-    accepted |= int(inverse <= 1 / 0.07) & int(v <= squeezes.v_r[tone])
-    return known if accepted else -1
