@@ -21,6 +21,7 @@ __all__ = [
     "CHECKPOINTS",
     "Data",
     "add_cells",
+    "add_channel_order",
     "add_checkpoints",
     "add_data",
     "add_device",
@@ -81,6 +82,16 @@ def add_cells(parser: argparse.ArgumentParser) -> None:
         default=list(SEVERITIES),
         metavar="N",
         help="severities from 1 to 5 (default: 1 2 3 4 5)",
+    )
+
+
+def add_channel_order(parser: argparse.ArgumentParser) -> None:
+    """Add ``--channel-order``; None unless it is given, so that a stored set can decide."""
+    parser.add_argument(
+        "--channel-order",
+        choices=("rgb", "bgr"),
+        help="how corruptions see the channels: rgb, their definition, or bgr, as scripts that "
+        "read with OpenCV feed them (default: that of --root-c, else rgb)",
     )
 
 
