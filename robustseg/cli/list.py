@@ -86,12 +86,16 @@ def _recipes() -> list[str]:
 
 
 def _results(runs: Path) -> list[str]:
-    from robustseg.results import load_results
+    from robustseg.results import all_cells, load_results
 
+    table5 = set(all_cells())
     results, damaged = load_results(runs)
-    counts: dict[tuple[str, str], int] = {}
+    counts: dict[tuple[str, str], list[int]] = {}
     for result in results:
-        key = (result.protocol.slug, result.model.name)
-        counts[key] = counts.get(key, 0) + 1
-    lines = [f"{slug}  {model:14} {n} of 81 cells" for (slug, model), n in counts.items()]
+        count = counts.setdefault((result.protocol.slug, result.model.name), [0, 0])
+        count[result.cell not in table5] += 1
+    lines = [
+        f"{slug}  {model:14} {n} of {len(table5)} cells" + (f", {more} beyond" if more else "")
+        for (slug, model), (n, more) in counts.items()
+    ]
     return [*lines, *(f"damaged: {line}" for line in damaged)] or [f"no results in {runs}"]

@@ -25,6 +25,7 @@ __all__ = ["corruption_sheet", "draw_curves", "picture_grid", "severity_curves",
 # Okabe and Ito's colours, which colour-blind readers can tell apart
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = "osD^vP*X"
+PLOTS = 4
 
 
 def title_of(corruption: str) -> str:
@@ -32,7 +33,9 @@ def title_of(corruption: str) -> str:
     return "JPEG" if corruption == "jpeg_compression" else corruption.replace("_", " ").capitalize()
 
 
-def severity_curves(results: Sequence[CellResult], path: Path) -> None:
+def severity_curves(
+    results: Sequence[CellResult], path: Path, names: Sequence[str] = CORRUPTIONS
+) -> None:
     """Draw mIoU against severity, one small plot a corruption, one line a model.
 
     Severity 0 is the clean set. The numbers are written beside the figure as CSV.
@@ -40,24 +43,32 @@ def severity_curves(results: Sequence[CellResult], path: Path) -> None:
     Args:
         results: Of one protocol.
         path: PNG to write.
+        names: The corruptions; results of others are left out.
     """
-    curves = _curves(results)
-    _save(draw_curves(curves), path)
+    kept = [r for r in results if r.cell.severity == 0 or r.cell.corruption in names]
+    curves = _curves(kept)
+    _save(draw_curves(curves, names), path)
     write_text(path.with_suffix(".csv"), _curve_csv(curves))
 
 
-def draw_curves(curves: Mapping[str, Mapping[tuple[str, int], float]]) -> Figure:
-    """Draw the sixteen plots.
+def draw_curves(
+    curves: Mapping[str, Mapping[tuple[str, int], float]], names: Sequence[str] = CORRUPTIONS
+) -> Figure:
+    """Draw one plot a corruption, four in a row.
 
     Args:
         curves: Label to mIoU, 0-1, by corruption and severity.
+        names: The corruptions.
 
     Returns:
         The figure; its axes share one scale that holds every point.
     """
-    figure = Figure(figsize=(9.5, 8.4), layout="constrained")
-    axes = figure.subplots(4, 4, sharex=True, sharey=True)
-    for axis, corruption in zip(axes.ravel(), CORRUPTIONS, strict=True):
+    rows = -(-len(names) // PLOTS)
+    figure = Figure(figsize=(9.5, 0.6 + 1.95 * rows), layout="constrained")
+    axes = figure.subplots(rows, PLOTS, sharex=True, sharey=True, squeeze=False)
+    for axis in axes.ravel()[len(names) :]:
+        axis.set_visible(False)
+    for axis, corruption in zip(axes.ravel(), names, strict=False):
         for number, (label, miou) in enumerate(curves.items()):
             points = [(s, miou[c]) for s, c in _severity_axis(corruption) if c in miou]
             axis.plot(
@@ -70,10 +81,14 @@ def draw_curves(curves: Mapping[str, Mapping[tuple[str, int], float]]) -> Figure
                 label=label,
             )
         _style(axis, title_of(corruption))
-    for row, group in zip(axes, GROUPS, strict=True):
-        row[0].set_ylabel(f"{group.capitalize()}\nmIoU (%)", fontsize=9)
-    for axis in axes[-1]:
-        axis.set_xlabel("severity (0 = clean)", fontsize=8)
+    groups = (
+        [f"{group.capitalize()}\n" for group in GROUPS] if names == CORRUPTIONS else [""] * rows
+    )
+    for row, group in zip(axes, groups, strict=True):
+        row[0].set_ylabel(f"{group}mIoU (%)", fontsize=9)
+    for number in range(max(0, len(names) - PLOTS), len(names)):
+        axes.ravel()[number].set_xlabel("severity (0 = clean)", fontsize=8)
+        axes.ravel()[number].tick_params(labelbottom=True)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
     # only now, since a limit set earlier would stop the scale from growing with later plots
