@@ -213,9 +213,9 @@ def use_plugins(modules: Sequence[str]) -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)  # an installed command does not look there by itself
-    os.environ[PLUGINS] = ",".join(dict.fromkeys([*_plugin_names(), *modules]))
     for module in modules:
         _import_plugin(module)
+    os.environ[PLUGINS] = ",".join(dict.fromkeys([*_plugin_names(), *modules]))
 
 
 def _plugin_names() -> list[str]:

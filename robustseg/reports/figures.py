@@ -1,4 +1,4 @@
-"""Figures of the report: mIoU against severity, contact sheets, predictions."""
+"""Figures of the report: mIoU against severity."""
 
 from __future__ import annotations
 
@@ -9,28 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from robustseg.corruptions.severity import CORRUPTIONS, GROUPS, SEVERITIES
-from robustseg.datasets.sample import ImageArray
 from robustseg.files import atomic_path, write_text
+from robustseg.reports.sheet import title_of
 from robustseg.reports.table import rows_of
 from robustseg.results import CLEAN, CellResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["corruption_sheet", "draw_curves", "picture_grid", "severity_curves", "title_of"]
+__all__ = ["draw_curves", "severity_curves"]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = "osD^vP*X"
 PLOTS = 4
-
-
-def title_of(corruption: str) -> str:
-    """Write a corruption's name for people: ``Motion blur``."""
-    return "JPEG" if corruption == "jpeg_compression" else corruption.replace("_", " ").capitalize()
 
 
 def severity_curves(
@@ -63,9 +57,10 @@ def draw_curves(
     Returns:
         The figure; its axes share one scale that holds every point.
     """
-    rows = -(-len(names) // PLOTS)
-    figure = Figure(figsize=(9.5, 0.6 + 1.95 * rows), layout="constrained")
-    axes = figure.subplots(rows, PLOTS, sharex=True, sharey=True, squeeze=False)
+    columns = min(PLOTS, max(2, len(names)))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(0.7 + 2.2 * columns, 0.6 + 1.95 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axis in axes.ravel()[len(names) :]:
         axis.set_visible(False)
     for axis, corruption in zip(axes.ravel(), names, strict=False):
@@ -86,11 +81,13 @@ def draw_curves(
     )
     for row, group in zip(axes, groups, strict=True):
         row[0].set_ylabel(f"{group}mIoU (%)", fontsize=9)
-    for number in range(max(0, len(names) - PLOTS), len(names)):
+    for number in range(max(0, len(names) - columns), len(names)):
         axes.ravel()[number].set_xlabel("severity (0 = clean)", fontsize=8)
         axes.ravel()[number].tick_params(labelbottom=True)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=columns, fontsize=9, frameon=False
+    )
     # only now, since a limit set earlier would stop the scale from growing with later plots
     axes[0, 0].set_ylim(bottom=0)
     axes[0, 0].set_xlim(-0.3, 5.3)
@@ -125,57 +122,6 @@ def _curve_csv(curves: Mapping[str, Mapping[tuple[str, int], float]]) -> str:
         for (corruption, severity), value in miou.items():
             writer.writerow([label, corruption, severity, f"{100 * value:.4f}"])
     return stream.getvalue()
-
-
-def corruption_sheet(
-    pictures: Mapping[tuple[str, int], ImageArray], path: Path, severities: Sequence[int]
-) -> None:
-    """Draw one image under all corruptions: rows of corruptions, columns of severities.
-
-    Args:
-        pictures: (corruption, severity) to uint8 RGB (H, W, 3).
-        path: PNG to write.
-        severities: The columns.
-    """
-    names = [c for c in CORRUPTIONS if (c, severities[0]) in pictures]
-    grid = [[pictures[name, s] for s in severities] for name in names]
-    picture_grid(
-        grid, [title_of(name) for name in names], [f"severity {s}" for s in severities], path
-    )
-
-
-def picture_grid(
-    pictures: Sequence[Sequence[ImageArray]],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    path: Path,
-) -> None:
-    """Draw labelled rows and columns of pictures of one size.
-
-    Args:
-        pictures: uint8 RGB (H, W, 3) by row and column.
-        rows: Labels at the left.
-        columns: Labels at the top.
-        path: PNG to write.
-    """
-    height, width = pictures[0][0].shape[:2]
-    cell = 2.6
-    size = (cell * len(columns) + 1.1, cell * height / width * len(rows) + 0.4)
-    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    figure = Figure(figsize=size, layout=layout)
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
-    for i, row in enumerate(pictures):
-        for j, picture in enumerate(row):
-            axis = axes[i, j]
-            axis.imshow(picture, aspect="auto")
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.spines[:].set_visible(False)
-            if i == 0:
-                axis.set_title(columns[j], fontsize=9)
-            if j == 0:
-                axis.set_ylabel(rows[i], fontsize=9, rotation=0, ha="right", va="center")
-    _save(figure, path, dpi=110)
 
 
 def _save(figure: Figure, path: Path, dpi: int = 150) -> None:
