@@ -34,8 +34,8 @@ from robustseg.models.checkpoints import Checkpoint, load_model, read_checkpoint
 from robustseg.models.zoo import get_spec
 from robustseg.progress import Console
 from robustseg.reports.page import FigureFile, write_report
-from robustseg.reports.sheet import corruption_sheet, picture_grid, title_of
-from robustseg.reports.table import Table
+from robustseg.reports.sheet import corruption_sheet, picture_grid
+from robustseg.reports.table import Table, title_of
 from robustseg.results import ResultStore, all_cells, load_results
 
 __all__ = ["Demo", "Size", "run_demo"]

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from robustseg.corruptions.severity import CORRUPTIONS, GROUPS, SEVERITIES
 from robustseg.files import atomic_path, write_text
-from robustseg.reports.sheet import title_of
-from robustseg.reports.table import rows_of
+from robustseg.reports.table import rows_of, title_of
 from robustseg.results import CLEAN, CellResult
 
 if TYPE_CHECKING:

@@ -12,19 +12,15 @@ from robustseg.corruptions.registry import corrupt_frame
 from robustseg.corruptions.severity import GROUPS, SEVERITIES
 from robustseg.datasets.sample import ImageArray
 from robustseg.files import atomic_path
+from robustseg.reports.table import title_of
 
-__all__ = ["THUMBNAIL", "corruption_sheet", "picture_grid", "title_of"]
+__all__ = ["THUMBNAIL", "corruption_sheet", "picture_grid"]
 
 THUMBNAIL = 256
 """Width of a picture in a grid, in pixels."""
 
 _GAP, _HEAD, _SECTION = 4, 26, 30
 _TEXT, _SECTION_TEXT = (30, 30, 30), (90, 90, 90)
-
-
-def title_of(corruption: str) -> str:
-    """Write a corruption's name for people: ``Motion blur``."""
-    return "JPEG" if corruption == "jpeg_compression" else corruption.replace("_", " ").capitalize()
 
 
 def corruption_sheet(

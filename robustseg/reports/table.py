@@ -30,6 +30,7 @@ __all__ = [
     "beyond_the_sixteen",
     "build_table",
     "rows_of",
+    "title_of",
 ]
 
 SHORT = {
@@ -66,6 +67,11 @@ CAPTIONS: dict[Averaging, str] = {
     "paper": "severities 1-3 averaged for noise, 1-5 for the other twelve ('paper' averaging)",
     "all": "severities 1-5 averaged for all sixteen ('all' averaging)",
 }
+
+
+def title_of(corruption: str) -> str:
+    """Write a corruption's name for people: ``Motion blur``."""
+    return "JPEG" if corruption == "jpeg_compression" else corruption.replace("_", " ").capitalize()
 
 
 @dataclass(frozen=True)

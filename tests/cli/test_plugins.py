@@ -200,3 +200,24 @@ def test_listing_says_whose_it_is_and_imports_nothing(site: Path, command: Run) 
     done = command("list", "corruptions", path=site)
     assert done.returncode == 0
     assert done.stdout.endswith("custom:\n  haze\n    from haze-tools 1.2\n")
+
+
+def test_the_example_of_the_documentation(place: Path, command: Run) -> None:
+    text = (Path(package.__file__).parents[1] / "docs/own-corruption.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    (shell,) = re.findall(r"```sh\n(.*?)```", text, re.S)
+    (place / "my_corruptions.py").write_text(code, encoding="utf-8")
+    lines = [line.split("#")[0].split() for line in shell.splitlines()]
+    assert [line[1] for line in lines] == ["list", "generate-c", "evaluate", "report"]
+    for line in lines:
+        done = command(*line[1:])
+        assert done.returncode == 0, done.stderr
+    assert (place / "dust.png").exists()
+    specks = [
+        (picture == 110).all(-1).sum()
+        for severity in (1, 5)
+        for picture in pictures(place / "cityscapes_c", "dust", severity).values()
+    ]
+    assert len(specks) == 4
+    assert 0 < max(specks[:2]) < min(specks[2:])
+    assert "dust" in done.stdout.split("Beyond the sixteen")[1]

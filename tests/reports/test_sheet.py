@@ -8,7 +8,8 @@ from PIL import Image
 
 from robustseg.corruptions import CORRUPTIONS, GROUPS, SEVERITIES, corrupt_frame
 from robustseg.datasets.sample import ImageArray
-from robustseg.reports.sheet import THUMBNAIL, corruption_sheet, picture_grid, title_of
+from robustseg.reports.sheet import THUMBNAIL, corruption_sheet, picture_grid
+from robustseg.reports.table import title_of
 
 
 def read(path: Path) -> ImageArray:
