@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from scipy import ndimage
 
 from robustseg.corruptions.pixels import FloatArray
@@ -109,7 +108,7 @@ def ice_layer(height: int, width: int, rng: np.random.RandomState) -> ImageArray
     weights += [np.ones(strokes.length.size) for strokes in (barbs, rime)]
     cover = _cover(rows, columns, [feathers, branches, barbs, rime], weights)
     canvas = _shade(cover, thickness, grain=24 * rng.random_sample((rows, columns)))
-    grey = np.asarray(Image.fromarray(canvas).resize((width, height), Image.Resampling.BICUBIC))
+    grey = _stretch(canvas, height, width)
     layer = np.empty((height, width, 3), np.uint8)
     for channel, (dark, bright) in enumerate(TINT):
         tint = dark + np.arange(256) * (bright - dark) // 255
@@ -129,8 +128,7 @@ def _draw_thickness(rows: int, columns: int, rng: np.random.RandomState) -> IntA
 
 def _draw_clouds(rows: int, columns: int, cells: int, rng: np.random.RandomState) -> IntArray:
     coarse = (256 * rng.random_sample((cells, 2 * cells))).astype(np.uint8)
-    fine = Image.fromarray(coarse).resize((columns, rows), Image.Resampling.BICUBIC)
-    return np.asarray(fine).astype(np.int64)
+    return _stretch(coarse, rows, columns, smooth=True).astype(np.int64)
 
 
 def _draw_feathers(thickness: IntArray, rng: np.random.RandomState) -> Strokes:
@@ -264,6 +262,45 @@ def _shade(cover: IntArray, thickness: IntArray, grain: FloatArray) -> ByteArray
     grey = 88 + lit // 256 + grain.astype(np.int64)
     shaded: ByteArray = np.clip(grey, 0, 255).astype(np.uint8)
     return shaded
+
+
+def _stretch(values: ByteArray, height: int, width: int, smooth: bool = False) -> ByteArray:
+    """Bring an image to a size, by averages down or in between up, in whole numbers.
+
+    Imaging libraries do this too, but not with the same bytes in all of their versions.
+    """
+    upright = _stretch_rows(values, height, smooth)
+    # Both axes are stretched as rows, which lie together in memory.
+    sideways = _stretch_rows(np.ascontiguousarray(upright.T), width, smooth)
+    return np.ascontiguousarray(sideways.T)
+
+
+def _stretch_rows(values: ByteArray, length: int, smooth: bool) -> ByteArray:
+    """Stretch the first axis.
+
+    Args:
+        values: uint8 (H, W).
+        length: New H.
+        smooth: Whether values level off where they are known, instead of running straight through.
+    """
+    old = values.shape[0]
+    places = np.arange(length)
+    if length < old:
+        edges = places * old // length
+        sums = np.add.reduceat(values, edges, axis=0, dtype=np.int64)
+        counts = np.diff(edges, append=old)
+        averages: ByteArray = (sums // counts[:, None]).astype(np.uint8)
+        return averages
+    # Positions count from the middle of the first value, in 256ths, held within the outer middles.
+    position = np.clip((2 * places + 1) * old * 128 // length - 128, 0, (old - 1) * 256)
+    before, share = position >> 8, position & 255
+    if smooth:
+        share = share * share * (768 - 2 * share) >> 16
+    after = np.minimum(before + 1, old - 1)
+    weight = share.astype(np.uint16)[:, None]
+    mixed = values[before] * (np.uint16(256) - weight) + values[after] * weight
+    between: ByteArray = (mixed >> np.uint16(8)).astype(np.uint8)
+    return between
 
 
 def _box(values: npt.NDArray[np.int32], side: int) -> npt.NDArray[np.int32]:

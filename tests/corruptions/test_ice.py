@@ -8,17 +8,17 @@ import pytest
 from PIL import Image
 
 from robustseg.corruptions import SEVERITIES, corrupt
-from robustseg.corruptions.ice import ice_layer
+from robustseg.corruptions.ice import _stretch, ice_layer
 from robustseg.corruptions.severity import TABLE
 from robustseg.corruptions.textures import FROST_DIGESTS, frost_picture
 from robustseg.datasets.sample import ImageArray
 
 # The first 16 digits of the SHA-256 of the layers of streams 0, 1 and 2 one after the other.
 GOLDEN = {
-    (32, 32): "e970cd9a550b6685",
-    (33, 47): "901a7c92c8bc984a",
-    (128, 256): "f75a36eb84335b90",
-    (200, 60): "4f25da0176deb24a",
+    (32, 32): "85b9c57e06679841",
+    (33, 47): "b5d8adc6da9276f3",
+    (128, 256): "4e583363daed5f4a",
+    (200, 60): "322697869703239d",
 }
 
 
@@ -63,6 +63,25 @@ def test_as_bright_and_as_textured_as_the_photographs() -> None:
         known = [float(measure(photograph)) for photograph in photographs]
         for layer in layers:
             assert min(known) <= float(measure(layer)) <= max(known)
+
+
+def test_stretching() -> None:
+    values = np.random.RandomState(0).randint(0, 256, (12, 20)).astype(np.uint8)
+    np.testing.assert_array_equal(_stretch(values, 12, 20), values)
+    halves = values.reshape(6, 2, 20).sum(axis=1) // 2
+    np.testing.assert_array_equal(_stretch(values, 6, 20), halves)
+    # three times as large: the middle of each block keeps its value
+    np.testing.assert_array_equal(_stretch(values, 36, 60)[1::3, 1::3], values)
+    for height, width in ((5, 7), (12, 41), (100, 100), (1, 300)):
+        for smooth in (False, True):
+            stretched = _stretch(np.full_like(values, 77), height, width, smooth)
+            np.testing.assert_array_equal(stretched, np.full((height, width), 77, np.uint8))
+    ramp = _stretch(np.array([[0, 200]], np.uint8), 1, 400)[0].astype(int)
+    assert (np.diff(ramp) >= 0).all()
+    assert np.diff(ramp).max() <= 2
+    level = _stretch(np.array([[0, 200]], np.uint8), 1, 400, smooth=True)[0].astype(int)
+    assert level[110] < ramp[110]
+    assert level[290] > ramp[290]
 
 
 @pytest.mark.parametrize("size", [(32, 4000), (4000, 32)])
