@@ -89,8 +89,8 @@ def add_corruptions(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["all"],
         metavar="NAME",
-        help="names, patterns, or groups: blur noise digital weather, and beyond these sixteen "
-        "extra custom (default: all, which is the sixteen)",
+        help="names, patterns, or groups: blur noise digital weather; beyond these sixteen also "
+        "extra and custom (default: all, which is the sixteen)",
     )
     parser.add_argument(
         "--plugin",
