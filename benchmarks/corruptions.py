@@ -7,9 +7,9 @@
 All corrupt the same built-in scene in the same process, on one thread, with the same random stream.
 ``--development`` takes the functions of imagecorruptions' development version from the folder of
 its maintained fork; its glass blur runs in numba, compiled before the clock starts, and draws from
-generators of its own, as does its impulse noise. ``--released`` takes those of release 1.1.2, through
-the shim of the tests, which mends only what today's libraries broke; its glass blur is a Python
-loop that takes about half a minute a pass. Every output of ours is compared with theirs. CPU
+generators of its own, as does its impulse noise. ``--released`` takes those of release 1.1.2,
+through the shim of the tests, which mends only what today's libraries broke; its glass blur is a
+Python loop that takes about half a minute a pass. Every output of ours is compared with theirs. CPU
 seconds are those of this thread. The last column is how much memory a call of ours takes at its
 peak beyond what was in use before, its result included.
 """
@@ -17,6 +17,7 @@ peak beyond what was in use before, its result included.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import importlib.util
 import sys
@@ -92,6 +93,7 @@ def resident(key: str) -> int:
 
 def peak_memory(call: Callable[[], object]) -> float:
     """Give by how many MiB a call raises the memory of this process at its peak (Linux)."""
+    ctypes.CDLL(None).malloc_trim(0)  # memory that earlier calls left would hide the peak
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
     before = resident("VmRSS")
     call()

@@ -33,9 +33,9 @@ from robustseg.errors import DataError
 from robustseg.models.checkpoints import Checkpoint, load_model, read_checkpoint
 from robustseg.models.zoo import get_spec
 from robustseg.progress import Console
-from robustseg.reports.figures import corruption_sheet, picture_grid, title_of
 from robustseg.reports.page import FigureFile, write_report
-from robustseg.reports.table import Table
+from robustseg.reports.sheet import corruption_sheet, picture_grid
+from robustseg.reports.table import Table, title_of
 from robustseg.results import ResultStore, all_cells, load_results
 
 __all__ = ["Demo", "Size", "run_demo"]
@@ -184,7 +184,7 @@ def draw_figures(
         FigureFile(
             "What the networks see",
             sheet,
-            "A validation scene under the sixteen corruptions at severities 1 to 5.",
+            "A validation scene, clean and under the sixteen corruptions at severities 1 to 5.",
         ),
         FigureFile(
             "What they make of it",
@@ -203,12 +203,7 @@ def draw_figures(
 def draw_sheet(demo: Demo, frame: Frame, path: Path) -> None:
     """Draw one scene under all corruptions."""
     image = load_sample(frame).image
-    pictures = {
-        (c, s): corrupt_frame(image, frame.id, c, s, demo.seed)
-        for c in CORRUPTIONS
-        for s in SEVERITIES
-    }
-    corruption_sheet(pictures, path, SEVERITIES)
+    corruption_sheet(image, frame.id, path, demo.seed)
 
 
 def draw_predictions(

@@ -6,10 +6,18 @@
     ├── DataError        a data set, image or label file is missing or unsuitable
     ├── NameLookupError  a model, corruption, class or recipe name is unknown
     ├── CheckpointError  a checkpoint is missing or belongs to another network
-    └── SettingError     an option or a recipe value is out of its range
+    ├── SettingError     an option or a recipe value is out of its range
+    └── PluginError      a corruption of another package fails
 """
 
-__all__ = ["CheckpointError", "DataError", "NameLookupError", "RobustsegError", "SettingError"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "NameLookupError",
+    "PluginError",
+    "RobustsegError",
+    "SettingError",
+]
 
 
 class RobustsegError(Exception):
@@ -30,3 +38,7 @@ class CheckpointError(RobustsegError):
 
 class SettingError(RobustsegError):
     """An option or a recipe value is out of its range."""
+
+
+class PluginError(RobustsegError):
+    """A corruption of another package cannot be loaded, or does not do what it must."""

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import re
 from collections.abc import Mapping, Sequence
 
 from robustseg.errors import NameLookupError
 
-__all__ = ["select", "unknown_name"]
+__all__ = ["is_plain_name", "select", "unknown_name"]
+
+
+def is_plain_name(text: str) -> bool:
+    """Say whether a text is small letters, digits and underscores, a letter first.
+
+    Examples:
+        >>> is_plain_name("frost_2"), is_plain_name("../frost")
+        (True, False)
+    """
+    return re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None
 
 
 def unknown_name(name: str, known: Sequence[str], kind: str) -> NameLookupError:
@@ -39,7 +50,7 @@ def select(
         wanted: What the user wrote, such as ``["noise", "snow"]`` or ``["segformer_*"]``.
         known: All names, in their canonical order.
         kind: What the names stand for, singular; used in the error.
-        groups: Group name to its members.
+        groups: Group name to its members; may give ``all`` another meaning than all of ``known``.
 
     Returns:
         Known names without repetition: in the order asked for; members of a pattern or of a
@@ -55,10 +66,10 @@ def select(
     groups = groups or {}
     chosen: list[str] = []
     for name in wanted:
-        if name == "all":
-            members = list(known)
-        elif name in groups:
+        if name in groups:
             members = [k for k in known if k in groups[name]]
+        elif name == "all":
+            members = list(known)
         else:
             members = [k for k in known if fnmatch.fnmatchcase(k, name)]
         if not members:

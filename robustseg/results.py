@@ -22,6 +22,7 @@ from robustseg.corruptions.severity import CORRUPTIONS, SEVERITIES
 from robustseg.errors import DataError
 from robustseg.files import set_aside, write_text
 from robustseg.metrics.confusion import Confusion, mean_iou
+from robustseg.names import is_plain_name
 from robustseg.progress import counted
 
 __all__ = [
@@ -40,6 +41,7 @@ _T = TypeVar("_T")
 
 SCHEMA = 1
 CLEAN = "clean"
+NO_CORRUPTIONS = (CLEAN, "all")
 MOST_PIXELS = 2**53
 """Counts stay exact up to here; sums of larger ones could pass the range of int64."""
 
@@ -80,6 +82,8 @@ class Protocol:
         definition: Of the corruptions.
         source: ``computed`` on the fly, ``stored`` for the same images from disk, or the
             fingerprint of a set of other making.
+        channel_order: ``rgb`` or ``bgr``, as the corruptions were given the images; ``unknown``
+            for a set of other making.
     """
 
     data: str
@@ -94,11 +98,14 @@ class Protocol:
     seed: int
     definition: str
     source: str
+    channel_order: str = "rgb"
 
     @property
     def slug(self) -> str:
         """Name of the protocol's folder: readable, and different where any setting is."""
         facts = {**asdict(self), "data": ""}  # a folder may be renamed
+        if self.channel_order == "rgb":
+            del facts["channel_order"]  # so that results from before there was a choice are found
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         split = re.sub(r"[^\w.-]+", "-", self.split)
         return f"{split}-{self.inference}-{digest[:8]}"
@@ -114,6 +121,8 @@ class Protocol:
         made = f"{self.definition}, seed {self.seed}"
         if self.definition == "unknown":
             made = "of unknown making"
+        elif self.channel_order != "rgb":
+            made += f", given {self.channel_order.upper()}"
         count = counted(self.images, "image") + (" (a sample)" if self.limited else "")
         return (
             f"{self.data} {self.split}, {count}, {how}, single scale, {self.precision}; "
@@ -149,7 +158,8 @@ class CellResult:
         model: Network.
         cell: Corruption and severity.
         confusion: int64 (K, K), rows true classes, columns predictions, over all images.
-        versions: Library to version, for those that can change a number.
+        versions: Library to version, for those that can change a number; for a cell beyond the
+            sixteen also ``corruption <name>`` to where that corruption came from.
         provenance: Device, seconds and other facts that do not identify the result.
     """
 
@@ -267,7 +277,7 @@ def read_result(path: Path) -> CellResult:
                 "read it with the robustseg that wrote it"
             )
         return CellResult(
-            protocol=_build(Protocol, content["protocol"]),
+            protocol=_build(Protocol, {"channel_order": "rgb", **content["protocol"]}),
             model=_build(ModelInfo, content["model"]),
             cell=_cell(content["cell"]),
             confusion=_confusion(content["confusion"]),
@@ -295,7 +305,10 @@ def _build(kind: type[_T], content: dict[str, Any]) -> _T:
 def _cell(content: dict[str, Any]) -> Cell:
     cell = _build(Cell, content)
     known = cell == Cell(CLEAN, 0) or (
-        cell.corruption in CORRUPTIONS and cell.severity in SEVERITIES
+        # a result outlives the package that its corruption came from
+        is_plain_name(cell.corruption)
+        and cell.corruption not in NO_CORRUPTIONS
+        and cell.severity in SEVERITIES
     )
     if not known:
         raise ValueError(f"no such cell: {cell}")

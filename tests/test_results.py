@@ -89,6 +89,20 @@ def test_slug_differs_for_every_single_setting(protocol: Protocol) -> None:
     assert replace(protocol, data="elsewhere").slug == protocol.slug
 
 
+def test_results_from_before_there_was_a_channel_order(
+    store: ResultStore, result: CellResult, protocol: Protocol
+) -> None:
+    # the name that the folder had then
+    assert protocol.slug == "val-slide-c7d244ad"
+    store.write(result)
+    path = path_of(store, result)
+    content = json.loads(path.read_text())
+    assert content["protocol"].pop("channel_order") == "rgb"
+    path.write_text(json.dumps(content))
+    assert read_result(path).protocol == protocol
+    assert store.usable(result)[0] is not None
+
+
 def test_slug_is_one_readable_folder_name(protocol: Protocol) -> None:
     assert protocol.slug.startswith("val-slide-")
     assert protocol.slug == replace(protocol).slug
@@ -103,6 +117,27 @@ def test_title_says_what_matters_to_a_reader(protocol: Protocol) -> None:
     )
     sample = replace(protocol, images=5, limited=True, inference="whole", window=0, stride=0)
     assert "5 images (a sample), whole image, single" in sample.title
+
+
+def test_title_tells_of_reversed_channels(protocol: Protocol) -> None:
+    assert "seed 0, given BGR, computed" in replace(protocol, channel_order="bgr").title
+    unknown = replace(protocol, definition="unknown", channel_order="unknown", source="stored")
+    assert unknown.title.endswith("corruptions of unknown making, stored")
+
+
+@pytest.mark.parametrize("severity", [1, 5])
+def test_a_result_outlives_the_package_of_its_corruption(
+    store: ResultStore, result: CellResult, severity: int
+) -> None:
+    versions = {**result.versions, "corruption dense_haze_2": "haze-tools 1"}
+    haze = replace(result, cell=Cell("dense_haze_2", severity), versions=versions)
+    store.write(haze)
+    (found,), damaged = load_results(store.root)
+    assert not damaged
+    assert (found.cell, found.versions) == (haze.cell, versions)
+    newer = replace(haze, versions={**versions, "corruption dense_haze_2": "haze-tools 2"})
+    assert newer.same_settings(haze) == "version of corruption dense_haze_2"
+    assert haze.same_settings(replace(haze, versions=result.versions))
 
 
 def test_cell_reads_as_people_write_it() -> None:
@@ -181,6 +216,12 @@ HOSTILE: list[tuple[str, Any]] = [
     ("cell", {"corruption": "fog", "severity": "2"}),
     ("cell", {"corruption": "clean", "severity": 3}),
     ("cell", {"corruption": "../../etc/passwd", "severity": 1}),
+    ("cell", {"corruption": "Haze", "severity": 1}),
+    ("cell", {"corruption": "haze\n", "severity": 1}),
+    ("cell", {"corruption": "", "severity": 1}),
+    ("cell", {"corruption": "all", "severity": 1}),
+    ("cell", {"corruption": "haze", "severity": 0}),
+    ("protocol.channel_order", 3),
     ("cell", {"corruption": "fog"}),
     ("cell", {"corruption": "fog", "severity": 2, "extra": 1}),
     ("cell", ["corruption", "severity"]),

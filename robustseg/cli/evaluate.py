@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from robustseg.cli.options import (
     CHECKPOINTS,
     Data,
     add_cells,
+    add_channel_order,
     add_checkpoints,
     add_data,
     add_general,
@@ -30,6 +32,7 @@ from robustseg.progress import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from robustseg.corruptions.registry import ChannelOrder
     from robustseg.engine.evaluate import Plan
     from robustseg.engine.inference import Inference
     from robustseg.engine.pictures import ComputedCells, StoredCells
@@ -58,6 +61,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="read corrupted images from this set (default: corrupt on the fly)",
     )
     add_cells(parser)
+    add_channel_order(parser)
     add_checkpoints(parser)
     parser.add_argument("--clean-only", action="store_true", help="leave all corruptions out")
     parser.add_argument(
@@ -113,7 +117,14 @@ def _evaluate(
     pictures, protocol = _protocol(args, data, inference, cells)
     part, parts = args.shard
     store = ResultStore(args.runs)
-    plan = make_plan(store, protocol, checkpoints, cells[part - 1 :: parts], move=not args.dry_run)
+    plan = make_plan(
+        store,
+        protocol,
+        checkpoints,
+        cells[part - 1 :: parts],
+        move=not args.dry_run,
+        origin=partial(pictures.origin, data.frames),
+    )
     for reason, count in plan.notes.items():
         console.say(f"not used: {counted(count, 'result')}: {reason}")
     for model, path in paths.items():
@@ -138,18 +149,24 @@ def _protocol(
 
     if args.root_c is None:
         seed = args.seed or 0
-        pictures: ComputedCells | StoredCells = ComputedCells(seed, DecodedSamples())
-        source, definition = "computed", DEFINITION
+        order: ChannelOrder = args.channel_order or "rgb"
+        pictures: ComputedCells | StoredCells = ComputedCells(seed, DecodedSamples(), order)
+        source, definition, made = "computed", DEFINITION, str(order)
     else:
         pictures = _stored(args.root_c, data, cells)
-        seed, source, definition = stored_source(pictures, data.frames)
+        seed, source, definition, made = stored_source(pictures, data.frames)
         if args.seed not in (None, seed):
             raise SettingError(
                 f"{args.root_c} was made with seed {seed}, not {args.seed}: leave --seed out"
             )
+        if args.channel_order not in (None, made):
+            raise SettingError(
+                f"{args.root_c} was made with channel order {made}, not {args.channel_order}: "
+                "leave --channel-order out"
+            )
     name = data.root.resolve().name
     settings = (name, data.split, data.frames, data.limited, inference, seed, source, definition)
-    return pictures, make_protocol(*settings)
+    return pictures, make_protocol(*settings, channel_order=made)
 
 
 def _announcement(plan: Plan, data: Data, device: str, folder: Path) -> str:

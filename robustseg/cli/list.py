@@ -1,4 +1,7 @@
-"""``robustseg list``: the models, corruptions, recipes and results that there are."""
+"""``robustseg list``: the models, corruptions, recipes and results that there are.
+
+``robustseg list corruptions --sheet FILE`` draws one image under all of them.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from robustseg.cli.options import CHECKPOINTS, add_general, add_runs
+from robustseg.cli.options import (
+    CHECKPOINTS,
+    add_corruptions,
+    add_general,
+    add_runs,
+    chosen_corruptions,
+    console_of,
+    folder,
+)
+from robustseg.errors import SettingError
 
 __all__ = ["add_parser", "run"]
+
+SCENE = (256, 512, 4, "val")
+"""Height, width, seed and split of the built-in scene of the sheet."""
 
 KINDS = ("models", "corruptions", "recipes", "results")
 
@@ -19,15 +34,32 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("list", help="list what there is", description=__doc__)
     parser.add_argument("kind", choices=KINDS, help="what to list")
     add_runs(parser)
+    parser.add_argument(
+        "--sheet",
+        type=folder,
+        metavar="FILE",
+        help="draw the corruptions of one image into this new PNG or JPEG file",
+    )
+    parser.add_argument(
+        "--image", type=folder, metavar="FILE", help="that image (default: a built-in scene)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the corruptions (default: 0)")
+    add_corruptions(parser)
     add_general(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, corruptions=[])
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line an entry."""
+    """Print one line an entry, or draw the sheet."""
+    if args.kind != "corruptions" and (args.sheet or args.corruptions or args.plugin):
+        raise SettingError("--sheet, --corruptions and --plugin are for 'list corruptions'")
+    if args.image and not args.sheet:
+        raise SettingError("--image is drawn into a sheet: give --sheet FILE too")
+    if args.sheet:
+        return _draw_sheet(args)
     listing: dict[str, Callable[[], list[str]]] = {
         "models": _models,
-        "corruptions": _corruptions,
+        "corruptions": lambda: _corruptions(args),
         "recipes": _recipes,
         "results": lambda: _results(args.runs),
     }
@@ -54,17 +86,61 @@ def _models() -> list[str]:
     ]
 
 
-def _corruptions() -> list[str]:
-    from robustseg.corruptions.severity import GROUPS, TABLE
+def _corruptions(args: argparse.Namespace) -> list[str]:
+    """List everything, or what ``--corruptions`` asks for; no package is imported for it."""
+    from robustseg.corruptions.entries import further_entries, use_plugins
+    from robustseg.corruptions.severity import CORRUPTIONS, EXTRA_TABLE, TABLE
 
+    use_plugins(args.plugin)
+    wanted = chosen_corruptions(args) if args.corruptions else [*CORRUPTIONS, *further_entries()]
+    constants = {**TABLE._asdict(), **EXTRA_TABLE._asdict()}
     lines = []
-    for group, members in GROUPS.items():
+    for group, members in _grouped(wanted).items():
         lines.append(f"{group}:")
         for name in members:
             lines.append(f"  {name}")
-            levels = enumerate(getattr(TABLE, name), start=1)
+            levels = enumerate(constants.get(name, ()), start=1)
             lines += [f"    {severity}  {_constants(level)}" for severity, level in levels]
+            if name not in constants:
+                lines.append(f"    from {further_entries()[name].source}")
     return lines
+
+
+def _grouped(names: list[str]) -> dict[str, list[str]]:
+    """Share names out to their groups."""
+    from robustseg.corruptions.entries import corruption_groups
+    from robustseg.corruptions.severity import CORRUPTIONS, GROUPS
+
+    # A broken package must not stand in the way of the sixteen.
+    groups = GROUPS if set(names) <= {*CORRUPTIONS} else corruption_groups()
+    shares = {g: [n for n in names if n in members] for g, members in groups.items() if g != "all"}
+    return {group: members for group, members in shares.items() if members}
+
+
+def _draw_sheet(args: argparse.Namespace) -> int:
+    """Draw one image under the corruptions asked for, by default the sixteen."""
+    if args.sheet.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise SettingError(f"--sheet {args.sheet}: the name must end in .png or .jpg")
+    if args.sheet.exists():
+        raise SettingError(f"{args.sheet} exists and is not overwritten: move it, or name another")
+    args.corruptions = args.corruptions or ["all"]
+    groups = _grouped(chosen_corruptions(args))
+
+    from robustseg.corruptions.severity import SEVERITIES
+    from robustseg.datasets.cityscapes import load_image
+    from robustseg.datasets.streets import render_street
+    from robustseg.reports.sheet import corruption_sheet
+
+    if args.image:
+        # the stream of an image of a data set, so that the sheet shows what generate-c makes
+        image, image_id = load_image(args.image), args.image.stem.removesuffix("_leftImg8bit")
+    else:
+        image, image_id = render_street(*SCENE)[0], "street"
+    count = len(SEVERITIES) * sum(map(len, groups.values()))
+    with console_of(args).task("drawing corruptions", count) as task:
+        corruption_sheet(image, image_id, args.sheet, args.seed, groups, task.advance)
+    print(args.sheet)
+    return 0
 
 
 def _constants(level: NamedTuple) -> str:
@@ -86,12 +162,16 @@ def _recipes() -> list[str]:
 
 
 def _results(runs: Path) -> list[str]:
-    from robustseg.results import load_results
+    from robustseg.results import all_cells, load_results
 
+    table5 = set(all_cells())
     results, damaged = load_results(runs)
-    counts: dict[tuple[str, str], int] = {}
+    counts: dict[tuple[str, str], list[int]] = {}
     for result in results:
-        key = (result.protocol.slug, result.model.name)
-        counts[key] = counts.get(key, 0) + 1
-    lines = [f"{slug}  {model:14} {n} of 81 cells" for (slug, model), n in counts.items()]
+        count = counts.setdefault((result.protocol.slug, result.model.name), [0, 0])
+        count[result.cell not in table5] += 1
+    lines = [
+        f"{slug}  {model:14} {n} of {len(table5)} cells" + (f", {more} beyond" if more else "")
+        for (slug, model), (n, more) in counts.items()
+    ]
     return [*lines, *(f"damaged: {line}" for line in damaged)] or [f"no results in {runs}"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robustseg.corruptions.entries import corruption_groups, further_entries, use_plugins
 from robustseg.corruptions.severity import CORRUPTIONS, GROUPS, SEVERITIES, check_severity
 from robustseg.errors import SettingError
 from robustseg.names import select
@@ -21,7 +22,9 @@ __all__ = [
     "CHECKPOINTS",
     "Data",
     "add_cells",
+    "add_channel_order",
     "add_checkpoints",
+    "add_corruptions",
     "add_data",
     "add_device",
     "add_general",
@@ -31,6 +34,7 @@ __all__ = [
     "check_at_least",
     "check_seed",
     "chosen_cells",
+    "chosen_corruptions",
     "console_of",
     "data_of",
     "folder",
@@ -66,14 +70,8 @@ def add_data(parser: argparse.ArgumentParser, split: str = "val", limit: int | N
 
 
 def add_cells(parser: argparse.ArgumentParser) -> None:
-    """Add ``--corruptions`` and ``--severities``."""
-    parser.add_argument(
-        "--corruptions",
-        nargs="+",
-        default=["all"],
-        metavar="NAME",
-        help="names, patterns, or groups: blur noise digital weather (default: all)",
-    )
+    """Add ``--corruptions``, ``--plugin`` and ``--severities``."""
+    add_corruptions(parser)
     parser.add_argument(
         "--severities",
         nargs="+",
@@ -81,6 +79,35 @@ def add_cells(parser: argparse.ArgumentParser) -> None:
         default=list(SEVERITIES),
         metavar="N",
         help="severities from 1 to 5 (default: 1 2 3 4 5)",
+    )
+
+
+def add_corruptions(parser: argparse.ArgumentParser) -> None:
+    """Add ``--corruptions`` and ``--plugin``."""
+    parser.add_argument(
+        "--corruptions",
+        nargs="+",
+        default=["all"],
+        metavar="NAME",
+        help="names, patterns, or groups: blur noise digital weather; beyond these sixteen also "
+        "extra and custom (default: all, which is the sixteen)",
+    )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import this module for the corruptions that it registers",
+    )
+
+
+def add_channel_order(parser: argparse.ArgumentParser) -> None:
+    """Add ``--channel-order``; None unless it is given, so that a stored set can decide."""
+    parser.add_argument(
+        "--channel-order",
+        choices=("rgb", "bgr"),
+        help="how corruptions see the channels: rgb, their definition, or bgr, as scripts that "
+        "read with OpenCV feed them (default: that of --root-c, else rgb)",
     )
 
 
@@ -171,11 +198,28 @@ def chosen_cells(args: argparse.Namespace) -> tuple[list[str], list[int]]:
     Raises:
         NameLookupError: A corruption or group is unknown.
         SettingError: A severity is not 1-5.
+        PluginError: A plugin cannot be used.
     """
     for severity in args.severities:
         check_severity(severity)
-    names = select(args.corruptions, CORRUPTIONS, "corruption", GROUPS)
-    return [c for c in CORRUPTIONS if c in names], sorted(set(args.severities))
+    return chosen_corruptions(args), sorted(set(args.severities))
+
+
+def chosen_corruptions(args: argparse.Namespace) -> list[str]:
+    """Resolve ``--corruptions`` and ``--plugin``: the sixteen in their order, then those beyond.
+
+    Raises:
+        NameLookupError: A corruption or group is unknown.
+        PluginError: A plugin cannot be used.
+    """
+    use_plugins(args.plugin)
+    # A broken package must not stand in the way of the sixteen.
+    if set(args.corruptions) <= {"all", *GROUPS, *CORRUPTIONS}:
+        known, groups = list(CORRUPTIONS), GROUPS
+    else:
+        known, groups = [*CORRUPTIONS, *further_entries()], corruption_groups()
+    names = select(args.corruptions, known, "corruption", groups)
+    return [c for c in known if c in names]
 
 
 def given_checkpoints(pairs: Sequence[str], models: Sequence[str]) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The sixteen corruptions of Cityscapes-C: pure functions of image, severity and random stream.
+"""The corruptions of Cityscapes-C: pure functions of image, severity and random stream.
 
 The public names load on first use, so that reading the names and constants in
 ``robustseg.corruptions.severity`` imports neither numpy nor OpenCV.
@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robustseg.corruptions.entries import register
     from robustseg.corruptions.registry import corrupt, corrupt_frame, corrupt_severities
     from robustseg.corruptions.severity import CORRUPTIONS, GROUPS, SEVERITIES
     from robustseg.corruptions.streams import random_stream
@@ -22,6 +23,7 @@ __all__ = [
     "corrupt_frame",
     "corrupt_severities",
     "random_stream",
+    "register",
 ]
 
 _HOME = {
@@ -32,6 +34,7 @@ _HOME = {
     "corrupt_frame": "registry",
     "corrupt_severities": "registry",
     "random_stream": "streams",
+    "register": "entries",
 }
 
 

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 
 from robustseg.corruptions import blur, digital, noise, weather
+from robustseg.corruptions.entries import Entry, find_entry
 from robustseg.corruptions.severity import check_severity
 from robustseg.corruptions.streams import random_stream
 from robustseg.datasets.sample import ImageArray
-from robustseg.errors import DataError, SettingError
-from robustseg.names import unknown_name
+from robustseg.errors import DataError, PluginError, RobustsegError, SettingError
 
 __all__ = [
     "FUNCTIONS",
@@ -66,17 +66,17 @@ def corruption_function(name: str) -> CorruptionFunction:
     """Look a corruption up by its name.
 
     Args:
-        name: Such as ``"motion_blur"``.
+        name: Such as ``"motion_blur"``; of the sixteen or beyond.
 
     Returns:
-        Its function.
+        Its function; one from another package is given a copy of the image, and what it returns
+        is checked.
 
     Raises:
         NameLookupError: There is none of this name; the message suggests near ones.
+        PluginError: Another package's corruption cannot be imported.
     """
-    if name not in FUNCTIONS:
-        raise unknown_name(name, list(FUNCTIONS), "corruption")
-    return FUNCTIONS[name]
+    return FUNCTIONS[name] if name in FUNCTIONS else _guarded(find_entry(name))
 
 
 def corrupt(image: ImageArray, name: str, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -84,7 +84,7 @@ def corrupt(image: ImageArray, name: str, severity: int, rng: np.random.RandomSt
 
     Args:
         image: uint8 RGB (H, W, 3), 0-255, H and W at least 32. It is not changed.
-        name: One of ``CORRUPTIONS``.
+        name: Of the sixteen or beyond.
         severity: 1-5.
         rng: Random stream; what is drawn from it depends on the corruption.
 
@@ -94,6 +94,7 @@ def corrupt(image: ImageArray, name: str, severity: int, rng: np.random.RandomSt
     Raises:
         DataError: The image has another type or shape, or is too small.
         NameLookupError: The corruption is unknown.
+        PluginError: A corruption of another package fails.
         SettingError: The severity is not an integer from 1 to 5.
 
     Examples:
@@ -116,7 +117,7 @@ def corrupt_severities(
 
     Args:
         image: uint8 RGB (H, W, 3), 0-255, H and W at least 32. It is not changed.
-        name: One of ``CORRUPTIONS``.
+        name: Of the sixteen or beyond.
         severities: Each 1-5.
         rngs: A random stream for each of the severities.
 
@@ -126,6 +127,7 @@ def corrupt_severities(
     Raises:
         DataError: The image has another type or shape, or is too small.
         NameLookupError: The corruption is unknown.
+        PluginError: A corruption of another package fails.
         SettingError: A severity is not an integer from 1 to 5, or a stream is missing.
     """
     if len(severities) != len(rngs):
@@ -152,7 +154,7 @@ def corrupt_frame(
     Args:
         image: uint8 RGB (H, W, 3), 0-255, H and W at least 32.
         image_id: Name of the image without suffix, such as ``frankfurt_000000_000294``.
-        name: One of ``CORRUPTIONS``.
+        name: Of the sixteen or beyond.
         severity: 1-5.
         seed: Seed of the corrupted data set.
         channel_order: ``bgr`` gives the corruption the channels in reverse, as scripts do that
@@ -164,6 +166,7 @@ def corrupt_frame(
     Raises:
         DataError: The image has another type or shape, or is too small.
         NameLookupError: The corruption is unknown.
+        PluginError: A corruption of another package fails.
         SettingError: The severity is not an integer from 1 to 5.
     """
     return next(frame_severities(image, image_id, name, [severity], seed, channel_order))
@@ -182,7 +185,7 @@ def frame_severities(
     Args:
         image: uint8 RGB (H, W, 3), 0-255, H and W at least 32.
         image_id: Name of the image without suffix, such as ``frankfurt_000000_000294``.
-        name: One of ``CORRUPTIONS``.
+        name: Of the sixteen or beyond.
         severities: Each 1-5.
         seed: Seed of the corrupted data set.
         channel_order: As in ``corrupt_frame``.
@@ -193,12 +196,39 @@ def frame_severities(
     Raises:
         DataError: The image has another type or shape, or is too small.
         NameLookupError: The corruption is unknown.
+        PluginError: A corruption of another package fails.
         SettingError: A severity is not an integer from 1 to 5.
     """
     streams = [random_stream(seed, image_id, name, severity) for severity in severities]
     given = image if channel_order == "rgb" else image[..., ::-1]
     for corrupted in corrupt_severities(given, name, severities, streams):
         yield corrupted if channel_order == "rgb" else np.ascontiguousarray(corrupted[..., ::-1])
+
+
+def _guarded(entry: Entry) -> CorruptionFunction:
+    """Let nothing that a stranger's function does spoil the image or pass for one."""
+    function = entry.load()
+    what = f"corruption {entry.name!r} of {entry.source}"
+
+    def run(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
+        try:
+            made: object = function(image.copy(), int(severity), rng)
+        except (RobustsegError, MemoryError):
+            raise
+        except Exception as error:  # whatever a stranger's function raises
+            raise PluginError(
+                f"{what} failed at severity {severity} ({type(error).__name__}: {error}): repair it"
+            ) from error
+        if not isinstance(made, np.ndarray):
+            raise PluginError(f"{what} returned {type(made).__name__}: return a numpy array")
+        if made.dtype != np.uint8 or made.shape != image.shape:
+            raise PluginError(
+                f"{what} returned {made.dtype} {made.shape} for an image uint8 {image.shape}: "
+                "return uint8 RGB of the same size"
+            )
+        return np.require(made, requirements=["C", "W"])
+
+    return run
 
 
 def _plain(image: object) -> ImageArray:
@@ -217,4 +247,4 @@ def _plain(image: object) -> ImageArray:
             f"corruptions need at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels, "
             f"got {image.shape[0]} x {image.shape[1]}: use a larger image"
         )
-    return np.require(image, requirements=["C", "W"])
+    return np.require(np.asarray(image), requirements=["C", "W"])

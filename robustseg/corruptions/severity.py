@@ -1,4 +1,4 @@
-"""The sixteen corruptions of Cityscapes-C, their groups, and every constant of their severities.
+"""The names of the corruptions, their groups, and every constant of their severities.
 
 Pure data: importing this module loads neither numpy nor OpenCV. The constants are those of
 ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261), which ``imagecorruptions``
@@ -16,9 +16,12 @@ from robustseg.errors import SettingError
 __all__ = [
     "CORRUPTIONS",
     "DEFINITION",
+    "EXTRA",
+    "EXTRA_TABLE",
     "GROUPS",
     "SEVERITIES",
     "TABLE",
+    "ExtraTable",
     "SeverityTable",
     "check_severity",
     "level",
@@ -40,6 +43,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 CORRUPTIONS: tuple[str, ...] = tuple(name for members in GROUPS.values() for name in members)
 """The sixteen names in the column order of SegFormer's Table 5."""
+
+EXTRA: tuple[str, ...] = ("zoom_blur", "elastic_transform", "pixelate", "frost_procedural")
+"""Further corruptions, asked for by name or as the group ``extra``; never part of ``all``."""
 
 
 class MotionBlur(NamedTuple):
@@ -166,6 +172,25 @@ class Frost(NamedTuple):
     frost_weight: float
 
 
+class ZoomBlur(NamedTuple):
+    """The mean of the image and its enlargements by 1, 1 + ``step``, ... below ``below``."""
+
+    below: float
+    step: float
+
+
+class ElasticTransform(NamedTuple):
+    """Random shifts, smoothed, times ``strength``."""
+
+    strength: float
+
+
+class Pixelate(NamedTuple):
+    """Sides shrunk to the share ``scale`` of their length, and enlarged again."""
+
+    scale: float
+
+
 class SeverityTable(NamedTuple):
     """For each corruption its five levels, severity 1 first."""
 
@@ -253,7 +278,33 @@ TABLE = SeverityTable(
         Frost(image_weight=0.60, frost_weight=0.75),
     ),
 )
-"""All constants of all corruptions; the published definition, not a setting."""
+"""All constants of the sixteen; the published definition, not a setting."""
+
+
+class ExtraTable(NamedTuple):
+    """For each corruption of ``EXTRA`` its five levels, severity 1 first."""
+
+    zoom_blur: tuple[ZoomBlur, ...]
+    elastic_transform: tuple[ElasticTransform, ...]
+    pixelate: tuple[Pixelate, ...]
+    frost_procedural: tuple[Frost, ...]
+
+
+EXTRA_TABLE = ExtraTable(
+    zoom_blur=(
+        ZoomBlur(below=1.11, step=0.01),
+        ZoomBlur(below=1.16, step=0.01),
+        ZoomBlur(below=1.21, step=0.02),
+        ZoomBlur(below=1.26, step=0.02),
+        ZoomBlur(below=1.31, step=0.03),
+    ),
+    elastic_transform=tuple(
+        ElasticTransform(250 * share) for share in (0.05, 0.065, 0.085, 0.1, 0.12)
+    ),
+    pixelate=tuple(Pixelate(scale) for scale in (0.6, 0.5, 0.4, 0.3, 0.25)),
+    frost_procedural=TABLE.frost,
+)
+"""Constants of the further corruptions; the first three are those of the definition."""
 
 Level = TypeVar("Level")
 
@@ -277,7 +328,7 @@ def level(levels: tuple[Level, ...], severity: int) -> Level:
     """Pick the constants of one severity.
 
     Args:
-        levels: One field of ``TABLE``.
+        levels: One field of ``TABLE`` or ``EXTRA_TABLE``.
         severity: 1-5.
 
     Returns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from robustseg.corruptions.severity import DEFINITION
-from robustseg.corruptions.writer import Record, read_record
+from robustseg.corruptions.writer import read_record
 from robustseg.datasets.cityscapes import fingerprint
 from robustseg.datasets.labels import NUM_CLASSES
 from robustseg.datasets.sample import Frame
@@ -49,6 +49,7 @@ def make_protocol(
     seed: int,
     source: str,
     definition: str = DEFINITION,
+    channel_order: str = "rgb",
 ) -> Protocol:
     """Gather the settings that identify a result."""
     slide = inference.mode == "slide"
@@ -65,6 +66,7 @@ def make_protocol(
         seed=seed,
         definition=definition,
         source=source,
+        channel_order=channel_order,
     )
 
 
@@ -94,6 +96,7 @@ def make_plan(
     checkpoints: dict[str, Checkpoint],
     cells: Sequence[Cell],
     move: bool = True,
+    origin: Callable[[Cell], str] = lambda cell: "",
 ) -> Plan:
     """Compare what is wanted with the result files that exist.
 
@@ -103,12 +106,18 @@ def make_plan(
         checkpoints: Model name to weights.
         cells: The cells wanted of each model.
         move: Whether to set files aside that cannot be used.
+        origin: Says which version of a corruption makes a cell, where the protocol does not.
+
+    Raises:
+        PluginError: A corruption of another package cannot be imported.
     """
-    versions = library_versions()
+    libraries = library_versions()
     todo: dict[Cell, list[CellResult]] = {}
     finished = 0
     notes: Counter[str] = Counter()
     for cell in cells:
+        made = origin(cell)
+        versions = {**libraries, f"corruption {cell.corruption}": made} if made else libraries
         for name, checkpoint in checkpoints.items():
             wanted = CellResult(protocol, _describe(name, checkpoint), cell, _no_counts(), versions)
             found, note = store.usable(wanted, move)
@@ -233,21 +242,21 @@ def missing_files(
     return [p for p in paths if not p.is_file()]
 
 
-def stored_source(stored: StoredCells, frames: Sequence[Frame]) -> tuple[int, str, str]:
+def stored_source(stored: StoredCells, frames: Sequence[Frame]) -> tuple[int, str, str, str]:
     """Say what a stored set is, for the protocol.
 
     Returns:
-        Seed, source and definition. The source is ``stored`` for a set whose record says that its
-        images are those which would be computed; for a set of other making it holds a fingerprint
-        of all its files.
+        Seed, source, definition and channel order. The source is ``stored`` for a set whose record
+        says that its images are those which would be computed; for a set of other making it holds
+        a fingerprint of all its files.
     """
     record = read_record(stored.root_c)
-    if record is not None and record == Record(record.seed):
-        return record.seed, "stored", record.definition
+    if record is not None and record.definition == DEFINITION:
+        return record.seed, "stored", record.definition, record.channel_order
     files = [
         replace(frame, image=path)
         for cell in all_cells()
         for frame in frames
         if cell.severity and (path := stored.path(frame, cell)).is_file()
     ]
-    return 0, f"stored by others ({fingerprint(files)[:12]})", "unknown"
+    return 0, f"stored by others ({fingerprint(files)[:12]})", "unknown", "unknown"

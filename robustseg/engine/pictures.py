@@ -7,10 +7,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from robustseg.datasets.cityscapes import check_sizes, load_image, load_sample
+from robustseg.corruptions.entries import origin_of
+from robustseg.corruptions.severity import CORRUPTIONS
+from robustseg.datasets.cityscapes import check_sizes, fingerprint, load_image, load_sample
 from robustseg.datasets.sample import Frame, Sample
 from robustseg.results import Cell
+
+if TYPE_CHECKING:
+    from robustseg.corruptions.registry import ChannelOrder
 
 __all__ = ["ComputedCells", "DecodedSamples", "StoredCells", "ahead"]
 
@@ -52,11 +58,19 @@ class ComputedCells:
     Args:
         seed: Of the random streams.
         decoded: Where clean images come from.
+        channel_order: Of the images that the corruptions are given.
     """
 
-    def __init__(self, seed: int, decoded: DecodedSamples) -> None:
+    def __init__(
+        self, seed: int, decoded: DecodedSamples, channel_order: ChannelOrder = "rgb"
+    ) -> None:
         self.seed = seed
         self.decoded = decoded
+        self.channel_order: ChannelOrder = channel_order
+
+    def origin(self, frames: Sequence[Frame], cell: Cell) -> str:
+        """Say which version of a corruption makes a cell; empty if the protocol says it."""
+        return origin_of(cell.corruption) if _is_beyond(cell) else ""
 
     def get(self, frame: Frame, cell: Cell) -> Sample:
         """Give a frame as it looks in a cell."""
@@ -66,8 +80,19 @@ class ComputedCells:
         # only cells that corrupt need OpenCV
         from robustseg.corruptions.registry import corrupt_frame
 
-        image = corrupt_frame(sample.image, frame.id, cell.corruption, cell.severity, self.seed)
+        image = corrupt_frame(
+            sample.image,
+            frame.id,
+            cell.corruption,
+            cell.severity,
+            self.seed,
+            self.channel_order,
+        )
         return replace(sample, image=image)
+
+
+def _is_beyond(cell: Cell) -> bool:
+    return cell.severity > 0 and cell.corruption not in CORRUPTIONS
 
 
 class StoredCells:
@@ -88,6 +113,13 @@ class StoredCells:
         """Name the file of a frame in a cell."""
         below = frame.image.relative_to(self.root)
         return self.root_c / cell.corruption / str(cell.severity) / below
+
+    def origin(self, frames: Sequence[Frame], cell: Cell) -> str:
+        """Say which files a cell is made of, if its corruption may have changed since."""
+        if not _is_beyond(cell):
+            return ""
+        files = [replace(frame, image=self.path(frame, cell)) for frame in frames]
+        return f"stored files {fingerprint(files)[:12]}"
 
     def get(self, frame: Frame, cell: Cell) -> Sample:
         """Give a frame as it looks in a cell."""

@@ -45,7 +45,7 @@ def corruption_column(
 
     Args:
         miou: (corruption, severity) to mIoU, 0-1.
-        corruption: One of the sixteen.
+        corruption: Of the sixteen or beyond; those beyond need all five severities.
         averaging: ``paper`` or ``all``.
 
     Returns:

@@ -11,11 +11,20 @@ from pathlib import Path
 import jinja2
 
 from robustseg import __version__
+from robustseg.corruptions.severity import CORRUPTIONS
 from robustseg.files import write_text
 from robustseg.metrics.robustness import Averaging
 from robustseg.reports.figures import severity_curves
-from robustseg.reports.render import NAMES, to_csv, to_latex, to_markdown
-from robustseg.reports.table import HEADINGS, Table, build_table
+from robustseg.reports.render import (
+    BEYOND,
+    NAMES,
+    beyond_to_csv,
+    head_of,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+from robustseg.reports.table import HEADINGS, Table, beyond_the_sixteen, build_table
 from robustseg.results import CellResult
 
 __all__ = ["FigureFile", "write_report"]
@@ -53,7 +62,7 @@ def write_report(
     Args:
         results: Of any protocols and models.
         output: Folder; ``index.html``, ``table5.md``, ``table5.tex``, ``table5.csv`` and figures
-            are written into it.
+            are written into it, and ``beyond.csv`` if there is anything beyond the sixteen.
         averaging: Over severities.
         figures: Further pictures for the page.
         remarks: Sentences for the top of the page.
@@ -65,22 +74,30 @@ def write_report(
     write_text(output / "table5.md", to_markdown(table))
     write_text(output / "table5.tex", to_latex(table))
     write_text(output / "table5.csv", to_csv(table))
+    if table.beyond:
+        write_text(output / "beyond.csv", beyond_to_csv(table))
+    else:  # nor may that of an earlier report stay beside this one
+        (output / "beyond.csv").unlink(missing_ok=True)
     drawn = [*_draw_curves(results, output), *figures]
     write_text(output / "index.html", _page(table, results, drawn, remarks))
     return table
 
 
 def _draw_curves(results: Sequence[CellResult], output: Path) -> list[FigureFile]:
-    """Draw one figure of curves for each protocol that has corrupted cells."""
+    """Draw the curves of each protocol: of the sixteen, and of those beyond."""
     drawn = []
     for slug in dict.fromkeys(r.protocol.slug for r in results):
         members = [r for r in results if r.protocol.slug == slug]
-        if not any(r.cell.severity for r in members):
-            continue
-        path = output / f"severity-{slug}.png"
-        severity_curves(members, path)
-        title = members[0].protocol.title
-        drawn.append(FigureFile("mIoU against severity", path, f"One line a model; {title}."))
+        caption = f"One line a model; {members[0].protocol.title}."
+        if any(r.cell.corruption in CORRUPTIONS for r in members):
+            path = output / f"severity-{slug}.png"
+            severity_curves(members, path)
+            drawn.append(FigureFile("mIoU against severity", path, caption))
+        names = beyond_the_sixteen(members)
+        if names:
+            path = output / f"beyond-{slug}.png"
+            severity_curves(members, path, names)
+            drawn.append(FigureFile("mIoU beyond the sixteen", path, caption))
     return drawn
 
 
@@ -99,6 +116,8 @@ def _page(
         table=table,
         headings=HEADINGS,
         names=NAMES,
+        beyond_title=BEYOND,
+        head_of=head_of,
         figures=figures,
         summary=[*summary(table), *remarks],
         provenance=_provenance(results),
@@ -131,10 +150,13 @@ def _provenance(results: Sequence[CellResult]) -> list[tuple[str, str]]:
             f"{model.parameters:,} parameters from {model.origin}, "
             f"SHA-256 {model.checkpoint[:16]}…, on {result.provenance.get('device', 'unknown')}"
         )
-        libraries = ", ".join(f"{k} {v}" for k, v in result.versions.items())
+        own = {k: v for k, v in result.versions.items() if k.startswith("corruption ")}
+        libraries = ", ".join(f"{k} {v}" for k, v in result.versions.items() if k not in own)
         facts += [
             (model.label, origin),
             ("Data", f"{protocol.title}; fingerprint {protocol.fingerprint[:16]}…"),
             ("Libraries", libraries),
+            *((key.capitalize(), origin) for key, origin in own.items()),
         ]
-    return sorted(dict.fromkeys(facts), key=lambda fact: fact[0] in ("Data", "Libraries"))
+    networks = {result.model.label for result in results}
+    return sorted(dict.fromkeys(facts), key=lambda fact: fact[0] not in networks)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_UP, Decimal
 
-from robustseg.corruptions.severity import CORRUPTIONS, GROUPS
+from robustseg.corruptions.severity import CORRUPTIONS, EXTRA, GROUPS
 from robustseg.metrics.robustness import (
     Averaging,
     Column,
@@ -27,8 +27,10 @@ __all__ = [
     "Number",
     "Row",
     "Table",
+    "beyond_the_sixteen",
     "build_table",
     "rows_of",
+    "title_of",
 ]
 
 SHORT = {
@@ -67,6 +69,11 @@ CAPTIONS: dict[Averaging, str] = {
 }
 
 
+def title_of(corruption: str) -> str:
+    """Write a corruption's name for people: ``Motion blur``."""
+    return "JPEG" if corruption == "jpeg_compression" else corruption.replace("_", " ").capitalize()
+
+
 @dataclass(frozen=True)
 class Number:
     """One entry of the table.
@@ -91,7 +98,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Row:
-    """One method: its label and a number for each of ``COLUMNS``."""
+    """One method: its label and a number for each column of its table."""
 
     label: str
     name: str
@@ -108,17 +115,29 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """The whole table: measured blocks first, the published block last."""
+    """The whole table: measured blocks first, the published block last.
+
+    Attributes:
+        caption: What the numbers are.
+        averaging: Over severities.
+        blocks: Rows with a number for each of ``COLUMNS``.
+        notes: What is missing.
+        beyond_columns: Further corruptions that were measured; they enter no mean.
+        beyond: Blocks whose rows have a number for each of these, clean first.
+    """
 
     caption: str
     averaging: Averaging
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = field(default=())
+    beyond_columns: tuple[str, ...] = ()
+    beyond: tuple[Block, ...] = ()
 
 
 def build_table(results: Iterable[CellResult], averaging: Averaging = "paper") -> Table:
     """Build Table 5 from stored results, with the published rows in a block of their own.
 
+    Corruptions beyond the sixteen go into blocks of their own, averaged over five severities.
     Results of different protocols are never in one block. The best, and from three rows on the
     second, are marked in each column of a measured block.
 
@@ -135,8 +154,21 @@ def build_table(results: Iterable[CellResult], averaging: Averaging = "paper") -
         blocks.append(Block(members[0].protocol.title, _rank(rows)))
     notes = [note for block in blocks for note in _missing_notes(block)]
     blocks.append(_published_block())
+    names = beyond_the_sixteen(r for members in grouped.values() for r in members)
+    beyond = [block for members in grouped.values() if (block := _beyond_block(members, names))]
+    notes += [note for block in beyond for note in _beyond_notes(block)]
     caption = f"Cityscapes-C mIoU (%), {CAPTIONS[averaging]}"
-    return Table(caption, averaging, tuple(blocks), tuple(notes))
+    columns = (CLEAN, *names) if names else ()
+    return Table(caption, averaging, tuple(blocks), tuple(notes), columns, tuple(beyond))
+
+
+def beyond_the_sixteen(results: Iterable[CellResult]) -> tuple[str, ...]:
+    """List the corruptions of results that are not of the sixteen, robustseg's own first.
+
+    They are taken from the results alone: what a package measured is shown without the package.
+    """
+    found = {r.cell.corruption for r in results if r.cell.severity} - {*CORRUPTIONS}
+    return (*(name for name in EXTRA if name in found), *sorted(found - {*EXTRA}))
 
 
 def rows_of(results: Sequence[CellResult]) -> dict[str, list[CellResult]]:
@@ -177,6 +209,33 @@ def _measured_row(label: str, cells: Sequence[CellResult], averaging: Averaging)
     return Row(label, cells[0].model.name, numbers)
 
 
+def _beyond_block(members: Sequence[CellResult], names: Sequence[str]) -> Block | None:
+    """Gather the networks of one protocol that were measured beyond the sixteen."""
+    rows = []
+    for label, cells in rows_of(members).items():
+        miou = {(r.cell.corruption, r.cell.severity): r.miou for r in cells}
+        if not any(corruption in names for corruption, _ in miou):
+            continue
+        numbers = {CLEAN: Number(_percent(miou.get((CLEAN, 0))))}
+        for name in names:
+            column = corruption_column(miou, name, "all")
+            begun = any(corruption == name for corruption, _ in miou)
+            numbers[name] = Number(_percent(column.value), column.missing if begun else ())
+        rows.append(Row(label, cells[0].model.name, numbers))
+    return Block(members[0].protocol.title, _rank(rows)) if rows else None
+
+
+def _beyond_notes(block: Block) -> list[str]:
+    """Say of corruptions that were measured in part what is missing."""
+    return [
+        f"{row.label}: {name} lacks severity {', '.join(map(str, number.missing))}; run 'robustseg "
+        f"evaluate --models {row.name} --corruptions {name}'"
+        for row in block.rows
+        for name, number in row.numbers.items()
+        if number.missing
+    ]
+
+
 def _percent(value: float | None) -> Decimal | None:
     """Turn 0-1 into percent; ten digits hold every count, and drop what binary fractions add.
 
@@ -191,7 +250,7 @@ def _rank(rows: Sequence[Row]) -> tuple[Row, ...]:
         return tuple(rows)
     marks = 1 if len(rows) == 2 else 2  # the second of two is no distinction
     ranked = [dict(row.numbers) for row in rows]
-    for key in COLUMNS:
+    for key in rows[0].numbers:
         values = sorted({n.value for r in rows if (n := r.numbers[key]).value is not None})
         for rank, value in enumerate(reversed(values[-marks:]), start=1):
             for numbers in ranked:

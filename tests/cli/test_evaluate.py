@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from robustseg.corruptions import corrupt, random_stream
 from robustseg.results import load_results
 
 Outcome = tuple[int, str, str]
@@ -101,6 +102,50 @@ def test_stored_set_gives_the_numbers_of_computed_images(place: Path, robustseg:
     code, _, err = robustseg(*BASIC, *FEW, "-q", "--root-c", "cityscapes_c", "--seed", "1")
     assert code == 2
     assert "leave --seed out" in err
+
+
+def test_channel_order_is_part_of_the_protocol(place: Path, robustseg: Robustseg) -> None:
+    cells = ("--corruptions", "spatter", "--severities", "4", "-q")
+    for order in ("rgb", "bgr"):
+        assert robustseg(*BASIC, *cells, "--channel-order", order)[0] == 0
+    results, _ = load_results(place / "runs")
+    assert len({r.protocol.slug for r in results}) == 2
+    found = {r.protocol.channel_order: r.confusion for r in results if r.cell.severity}
+    assert not np.array_equal(found["rgb"], found["bgr"])
+    # rgb is the default
+    _, _, err = robustseg(*BASIC, *cells[:-1])
+    assert "0 cells to do, 2 finished" in err
+
+
+def test_channel_order_of_a_stored_set_is_taken_from_its_record(
+    place: Path, robustseg: Robustseg
+) -> None:
+    cells = ("--corruptions", "spatter", "--severities", "4", "-q")
+    robustseg("generate-c", *cells, "--workers", "0")
+    clean = place / "cityscapes/leftImg8bit/val/aa"
+    for path in (place / "cityscapes_c/spatter/4/leftImg8bit/val/aa").iterdir():
+        image = np.asarray(Image.open(clean / path.name))
+        image_id = path.stem.removesuffix("_leftImg8bit")
+        stream = random_stream(0, image_id, "spatter", 4)
+        made = corrupt(image[..., ::-1], "spatter", 4, stream)[..., ::-1]
+        Image.fromarray(np.ascontiguousarray(made)).save(path)
+    record = place / "cityscapes_c/cityscapes_c.json"
+    record.write_text(record.read_text().replace('"rgb"', '"bgr"'))
+    stored = (*BASIC, *cells, "--root-c", "cityscapes_c")
+    assert robustseg(*stored)[0] == 0
+    assert robustseg(*BASIC, *cells, "--channel-order", "bgr")[0] == 0
+    results, _ = load_results(place / "runs")
+    assert {r.protocol.channel_order for r in results} == {"bgr"}
+    a, b = (r for r in results if r.cell.severity)
+    assert {a.protocol.source, b.protocol.source} == {"stored", "computed"}
+    np.testing.assert_array_equal(a.confusion, b.confusion)
+    assert robustseg(*stored, "--channel-order", "bgr")[0] == 0
+    code, _, err = robustseg(*stored, "--channel-order", "rgb")
+    assert code == 2
+    assert err == (
+        "robustseg: error: cityscapes_c was made with channel order bgr, not rgb: "
+        "leave --channel-order out\n"
+    )
 
 
 def test_root_of_the_environment_and_of_the_working_folder(

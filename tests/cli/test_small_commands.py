@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from robustseg.corruptions.severity import CORRUPTIONS
+from robustseg.corruptions.severity import CORRUPTIONS, EXTRA
 from robustseg.engine.recipes import RECIPES
 from robustseg.models.zoo import MODELS
 
@@ -29,9 +33,83 @@ def test_list_models_marks_those_with_weights(place: Path, robustseg: Robustseg)
 def test_list_corruptions_names_each_once(robustseg: Robustseg) -> None:
     code, out, _ = robustseg("list", "corruptions")
     assert code == 0
-    names = [line.strip() for line in out.splitlines() if line.strip() in CORRUPTIONS]
-    assert sorted(names) == sorted(CORRUPTIONS)
-    assert sum(line.startswith("    ") for line in out.splitlines()) == 80
+    names = [line.strip() for line in out.splitlines() if line.strip() in (*CORRUPTIONS, *EXTRA)]
+    assert names == [*CORRUPTIONS, *EXTRA]
+    assert sum(line.startswith("    ") for line in out.splitlines()) == 5 * 20
+    groups = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert groups == ["blur:", "noise:", "digital:", "weather:", "extra:"]
+
+
+def test_list_some_corruptions(robustseg: Robustseg) -> None:
+    _, out, _ = robustseg("list", "corruptions", "--corruptions", "pixelate", "fog")
+    assert [line for line in out.splitlines() if not line.startswith("    ")] == [
+        *("weather:", "  fog", "extra:", "  pixelate")
+    ]
+    assert "scale 0.25" in out
+
+
+def test_listing_corruptions_loads_no_libraries() -> None:
+    script = (
+        "import sys; from robustseg.cli.main import main; main(['list', 'corruptions']);"
+        "print([m for m in ('numpy', 'cv2', 'torch', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_contact_sheet_of_the_built_in_scene(place: Path, robustseg: Robustseg) -> None:
+    code, out, _ = robustseg("list", "corruptions", "--sheet", "new/sheet.png")
+    assert (code, out) == (0, "new/sheet.png\n")
+    with Image.open("new/sheet.png") as sheet:
+        assert 6 * 256 < sheet.width < 6 * 256 + 250
+        assert 16 * 128 < sheet.height < 16 * 128 + 300
+    before = (place / "new/sheet.png").read_bytes()
+    code, _, err = robustseg("list", "corruptions", "--sheet", "new/sheet.png")
+    assert code == 2
+    assert err == (
+        "robustseg: error: new/sheet.png exists and is not overwritten: move it, or name another\n"
+    )
+    assert (place / "new/sheet.png").read_bytes() == before
+
+
+def test_contact_sheet_of_an_image_shows_what_is_generated(
+    place: Path, robustseg: Robustseg
+) -> None:
+    few = ("--corruptions", "pixelate", "--seed", "3")
+    image = "cityscapes/leftImg8bit/val/aa/aa_000001_000019_leftImg8bit.png"
+    command = ("list", "corruptions", *few, "--image", image, "--sheet")
+    assert robustseg(*command, "sheet.png")[0] == 0
+    assert robustseg("generate-c", *few, "-q", "--workers", "0")[0] == 0
+    with Image.open("sheet.png") as sheet:
+        pixels = np.asarray(sheet)
+    stored = place / "cityscapes_c/pixelate/5/leftImg8bit/val/aa" / Path(image).name
+    with Image.open(stored) as made:
+        twice = np.asarray(made).repeat(2, axis=0).repeat(2, axis=1)
+    assert np.array_equal(pixels[-132:-4, -260:-4], twice)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("corruptions", "--sheet", "s.gif"), "must end in .png or .jpg"),
+        (("corruptions", "--image", "a.png"), "give --sheet FILE too"),
+        (("corruptions", "--sheet", "s.png", "--image", "none.png"), "none.png"),
+        (("corruptions", "--sheet", "s.png", "--corruptions", "fogg"), "did you mean fog"),
+        (("models", "--sheet", "s.png"), "are for 'list corruptions'"),
+        (("corruptions", "--plugin", "no_such_module"), "cannot be imported"),
+    ],
+)
+def test_sheets_that_cannot_be_drawn(
+    arguments: tuple[str, ...], message: str, place: Path, robustseg: Robustseg
+) -> None:
+    code, out, err = robustseg("list", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("robustseg: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(place.glob("s.*"))
 
 
 def test_list_recipes(robustseg: Robustseg) -> None:

@@ -56,9 +56,11 @@ def mend(module: types.ModuleType) -> None:
     """Restore, inside the original module only, what newer libraries have taken away."""
     gaussian = module.gaussian
 
-    def old_gaussian(image: Floats, sigma: float, multichannel: bool = False) -> Floats:
+    def old_gaussian(
+        image: Floats, sigma: float, multichannel: bool = False, **settings: object
+    ) -> Floats:
         channels = -1 if multichannel else None
-        smoothed: Floats = gaussian(image, sigma=sigma, channel_axis=channels)
+        smoothed: Floats = gaussian(image, sigma=sigma, channel_axis=channels, **settings)
         return smoothed
 
     util = Overlay(module.sk.util, random_noise=salt_and_pepper)

@@ -5,6 +5,8 @@ import pytest
 from robustseg.corruptions.severity import (
     CORRUPTIONS,
     DEFINITION,
+    EXTRA,
+    EXTRA_TABLE,
     GROUPS,
     SEVERITIES,
     TABLE,
@@ -44,6 +46,21 @@ PUBLISHED: dict[str, list[object]] = {
     "fog": [(1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)],
     "frost": [(1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)],
 }
+
+
+PUBLISHED_EXTRA: dict[str, list[object]] = {
+    "zoom_blur": [(1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)],
+    "elastic_transform": [(12.5,), (16.25,), (21.25,), (25,), (30,)],
+    "pixelate": [(0.6,), (0.5,), (0.4,), (0.3,), (0.25,)],
+    "frost_procedural": PUBLISHED["frost"],
+}
+
+
+def test_table_beyond_the_sixteen() -> None:
+    found = {name: [tuple(r) for r in getattr(EXTRA_TABLE, name)] for name in EXTRA}
+    assert found == PUBLISHED_EXTRA
+    assert EXTRA_TABLE._fields == EXTRA
+    assert not {*EXTRA} & {*CORRUPTIONS, *GROUPS}
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)

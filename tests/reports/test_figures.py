@@ -5,18 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from robustseg.corruptions.severity import CORRUPTIONS, GROUPS
 from robustseg.datasets.sample import ImageArray
 from robustseg.reports.figures import (
     COLOURS,
-    corruption_sheet,
     draw_curves,
-    picture_grid,
     severity_curves,
-    title_of,
 )
 from robustseg.results import Cell, CellResult
 
@@ -87,52 +82,6 @@ def test_a_network_whose_label_has_changed_is_still_one_line(
     severity_curves(results, tmp_path / "c.png")
     lines = (tmp_path / "c.csv").read_text().splitlines()[1:]
     assert lines == ["old,clean,0,80.0000", "old,fog,1,60.0000"]
-
-
-def test_picture_grid_puts_pictures_in_their_places(tmp_path: Path) -> None:
-    red, green, blue, grey = (200, 30, 30), (30, 180, 30), (30, 30, 220), (90, 90, 90)
-    grid = [[flat(red), flat(green)], [flat(blue), flat(grey)]]
-    picture_grid(grid, ["first", "second"], ["left", "right"], tmp_path / "g.png")
-    image = read(tmp_path / "g.png")
-    for colour in (red, green, blue, grey):
-        assert share(image, colour) > 0.12
-    assert centre(image, red)[0] == pytest.approx(centre(image, green)[0], abs=2)
-    assert centre(image, red)[1] == pytest.approx(centre(image, blue)[1], abs=2)
-    assert centre(image, red)[1] < centre(image, green)[1]
-    assert centre(image, red)[0] < centre(image, blue)[0]
-
-
-def test_picture_grid_keeps_the_shape_of_pictures(tmp_path: Path) -> None:
-    red = (200, 30, 30)
-    picture_grid([[flat(red, 40, 120)]], ["row"], ["column"], tmp_path / "g.png")
-    rows, columns = np.nonzero((read(tmp_path / "g.png") == red).all(-1))
-    assert np.ptp(columns) / np.ptp(rows) == pytest.approx(3, rel=0.15)
-
-
-def test_corruption_sheet_takes_the_pictures_that_are_there(tmp_path: Path) -> None:
-    colours = {
-        ("frost", 1): (250, 0, 0),
-        ("frost", 5): (0, 250, 0),
-        ("motion_blur", 1): (0, 0, 250),
-        ("motion_blur", 5): (250, 250, 0),
-        ("motion_blur", 3): (0, 250, 250),
-    }
-    pictures = {cell: flat(colour) for cell, colour in colours.items()}
-    corruption_sheet(pictures, tmp_path / "s.png", [1, 5])
-    image = read(tmp_path / "s.png")
-    # rows in the order of the table, columns by severity; severity 3 was not asked for
-    assert centre(image, (0, 0, 250))[0] < centre(image, (250, 0, 0))[0]
-    assert centre(image, (250, 0, 0))[1] < centre(image, (0, 250, 0))[1]
-    assert share(image, (250, 250, 0)) > 0.1
-    assert share(image, (0, 250, 250)) == 0
-
-
-def test_titles_are_for_people() -> None:
-    titles = [title_of(name) for name in CORRUPTIONS]
-    assert titles[0] == "Motion blur"
-    assert "JPEG" in titles
-    assert len(set(titles)) == sum(map(len, GROUPS.values()))
-    assert not any("_" in title or not title[0].isupper() for title in titles)
 
 
 def test_a_curve_above_the_clean_set_is_not_cut_off() -> None:
