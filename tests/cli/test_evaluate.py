@@ -198,7 +198,7 @@ def test_clean_images_need_no_opencv(place: Path) -> None:
 
 
 def test_lack_of_opencv_is_one_line(place: Path) -> None:
-    done = run_without_opencv([*BASIC, "--corruptions", "snow", "-q"])
+    done = run_without_opencv([*BASIC, "--corruptions", "spatter", "-q"])
     assert done.returncode == 2
     assert done.stderr.startswith("robustseg: error: OpenCV cannot be loaded")
     assert done.stderr.count("\n") == 1
