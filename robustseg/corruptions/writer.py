@@ -15,9 +15,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from robustseg.corruptions.severity import CORRUPTIONS, DEFINITION
+from robustseg.corruptions.png import encode_png
 from robustseg.datasets.cityscapes import BadFileError, load_image
 from robustseg.datasets.sample import Frame, ImageArray
-from robustseg.errors import DataError, RobustsegError, SettingError
+from robustseg.errors import DataError, SettingError
 from robustseg.files import write_bytes, write_text
 from robustseg.processes import run_in_processes
 from robustseg.progress import Console
@@ -234,18 +235,6 @@ def make_files(work: Work, seed: int) -> str:
 def decode_once(path: Path) -> ImageArray:
     """Decode an image, or give it again if it was the last: plans go image by image."""
     return load_image(path)
-
-
-def encode_png(image: ImageArray) -> bytes:
-    """Encode uint8 RGB (H, W, 3) as PNG with OpenCV, ten times as fast as Pillow."""
-    from robustseg.corruptions.opencv import load_cv2
-
-    cv2 = load_cv2()
-    done, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise RobustsegError(f"OpenCV could not encode a PNG of {image.shape}")
-    encoded: bytes = content.tobytes()
-    return encoded
 
 
 def free_bytes(folder: Path) -> int:
