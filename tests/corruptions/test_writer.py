@@ -145,7 +145,7 @@ def test_files_that_are_there_are_kept(root: Path, tmp_path: Path) -> None:
     lost.unlink()
     stamps = {path: (root_c / path).stat().st_mtime_ns for path in before if root_c / path != lost}
     plan = plan_work(root, root_c, list_frames(root, "val"), NAMES, SEVERITIES)
-    assert [path for work in plan for _, path in work.targets] == [lost]
+    assert [t.path for work in plan.work for t in work.targets] == [lost]
     write(root, root_c)
     assert contents(root_c) == before
     assert {path: (root_c / path).stat().st_mtime_ns for path in stamps} == stamps
