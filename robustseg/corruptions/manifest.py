@@ -120,7 +120,10 @@ def read_manifest(root_c: Path) -> dict[str, Entry]:
 
 def _parse(row: Sequence[str]) -> Entry:
     path, sha256, pixels, corruption, severity, seed, *rest = row
-    if len(row) != len(COLUMNS):
+    parts = path.split("/")
+    if len(row) != len(COLUMNS) or parts[:2] != [corruption, severity] or ".." in parts:
+        raise ValueError(row)
+    if len(parts) < 5:  # corruption/severity/leftImg8bit/split/name
         raise ValueError(row)
     return Entry(path, sha256, pixels, corruption, int(severity), int(seed), *rest)
 
