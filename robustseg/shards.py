@@ -78,7 +78,7 @@ def _of_slurm(environ: Mapping[str, str]) -> Shard | None:
         return None
     task, first, count = (_number(environ, f"{SLURM}{name}") for name in ("ID", "MIN", "COUNT"))
     step = _number(environ, f"{SLURM}STEP") if environ.get(f"{SLURM}STEP") else 1
-    index, rest = divmod(task - first, max(step, 1))
+    index, rest = divmod(task - first, step) if step > 0 else (0, 1)
     if rest or not 0 <= index < count or not _is_even(environ, first, step, count):
         raise SettingError(
             f"the Slurm array's tasks are not evenly spaced ({SLURM}ID={task}): give --shard I/N"
@@ -89,7 +89,8 @@ def _of_slurm(environ: Mapping[str, str]) -> Shard | None:
 def _is_even(environ: Mapping[str, str], first: int, step: int, count: int) -> bool:
     """Whether the last task fits the others; a list such as 1,2,7 does not."""
     name = f"{SLURM}MAX"
-    return not environ.get(name) or _number(environ, name) == first + step * (count - 1)
+    beyond = _number(environ, name) - (first + step * (count - 1)) if environ.get(name) else 0
+    return 0 <= beyond < step  # the end of 0-15:4 is 15, its last task 12
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:

@@ -180,5 +180,5 @@ def _read_one(root_c: Path, piece: tuple[str, Entry | None]) -> str:
     if entry is None:
         return ""
     if sha256_of(pixels.data) == entry.pixels_sha256:
-        return f"was written anew: its pixels are those of {MANIFEST}, its bytes are not"
+        return f"other bytes than {MANIFEST} says, of the same pixels"
     return f"shows other pixels than {MANIFEST} says"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -24,6 +26,12 @@ def images(root_c: Path) -> dict[str, bytes]:
         for path in root_c.glob("*/*/leftImg8bit/**/*.png")
         if not path.name.startswith(".")
     }
+
+
+def everything(root_c: Path) -> dict[str, bytes]:
+    """Every file of the set, hidden ones too; the labels are links."""
+    found = [p for p in root_c.rglob("*") if "gtFine" not in p.parts and p.is_file()]
+    return {p.relative_to(root_c).as_posix(): p.read_bytes() for p in found}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +81,7 @@ def test_dry_run_writes_nothing(place: Path, robustseg: Robustseg) -> None:
     before = sorted(place.rglob("*"))
     code, out, err = robustseg("generate-c", "--dry-run")
     assert (code, out) == (0, "")
-    assert "160 images" in err
+    assert re.search(r"160 images .* 160 to make, about [\d.]+ MB and [\d.]+ s", err)
     assert sorted(place.rglob("*")) == before
 
 
@@ -82,9 +90,41 @@ def test_shards_make_the_whole(place: Path, robustseg: Robustseg) -> None:
         code, _, _ = robustseg("generate-c", *FEW, "--root-c", "parts", "--shard", part, "-q")
         assert code == 0
     robustseg("generate-c", *FEW, "--root-c", "whole", "-q")
-    # parts are cut from what is missing, so that all of it is made by repeating one of them
-    robustseg("generate-c", *FEW, "--root-c", "parts", "-q")
-    assert images(place / "parts") == images(place / "whole")
+    assert everything(place / "parts") == everything(place / "whole")
+
+
+def test_the_environment_gives_the_part_and_an_option_wins(
+    place: Path, robustseg: Robustseg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        code, _, err = robustseg("generate-c", *FEW, "--root-c", "parts")
+        assert code == 0
+        assert err.splitlines()[0] == f"part {int(rank) + 1} of 2, as torchrun says"
+        assert "10 images" in err
+    code, _, err = robustseg("generate-c", *FEW, "--root-c", "whole", "--shard", "1/1")
+    assert code == 0
+    assert "part" not in err
+    assert everything(place / "parts") == everything(place / "whole")
+    _, _, err = robustseg("generate-c", *FEW, "--root-c", "whole", "--shard", "2/5")
+    assert err.splitlines()[0] == "part 2 of 5, as --shard says"
+    monkeypatch.setenv("RANK", "2")
+    code, _, err = robustseg("generate-c", *FEW, "--root-c", "parts")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "RANK=2 is not below WORLD_SIZE=2" in err
+
+
+def test_channel_order_is_recorded_and_kept(place: Path, robustseg: Robustseg) -> None:
+    few = ("--corruptions", "frost", "--workers", "0")
+    assert robustseg("generate-c", *few, "--channel-order", "bgr")[0] == 0
+    record = json.loads((place / "cityscapes_c" / "cityscapes_c.json").read_text())
+    assert record["channel_order"] == "bgr"
+    before = everything(place / "cityscapes_c")
+    code, _, err = robustseg("generate-c", *few)
+    assert code == 2
+    assert "bgr, not seed 0, imagecorruptions-1.1.2, rgb: repeat those" in err
+    assert everything(place / "cityscapes_c") == before
 
 
 def test_unreadable_image_is_left_out_with_code_one(place: Path, robustseg: Robustseg) -> None:
@@ -93,6 +133,8 @@ def test_unreadable_image_is_left_out_with_code_one(place: Path, robustseg: Robu
     code, _, err = robustseg("generate-c", *FEW)
     assert code == 1
     assert f"left out: {broken}: is truncated or damaged" in err
+    # also where progress is not wanted
+    assert robustseg("generate-c", *FEW, "-q")[2].startswith(f"left out: {broken}: is truncated")
     assert len(images(place / "cityscapes_c")) == 10
 
 

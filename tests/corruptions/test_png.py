@@ -27,7 +27,7 @@ def picture(kind: str, height: int, width: int, seed: int = 0) -> ImageArray:
     rng = np.random.default_rng(seed)
     noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     y, x = np.mgrid[:height, :width]
-    pictures = {
+    pictures: dict[str, ImageArray] = {
         "noise": noise,
         "black": np.zeros_like(noise),
         "white": np.full_like(noise, 255),
