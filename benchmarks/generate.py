@@ -107,7 +107,7 @@ def compare(root: Path, scratch: Path, args: argparse.Namespace) -> None:
     others = [name for name in args.corruptions if name != GLASS]
     print(f"{len(frames)} images, {args.workers} processes each; images a second")
     print(f"{'':24} {'files':>6} {'robustseg':>10} {'plain script':>12} {'ratio':>7}")
-    for label, names in (("all but glass blur", others), ("glass blur", [GLASS])):
+    for label, names in ((f"{len(others)} without glass blur", others), ("glass blur", [GLASS])):
         if not set(names) & set(args.corruptions):
             continue
         ours = time_robustseg(root, scratch / "ours", names, len(frames), args.workers)

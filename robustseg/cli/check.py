@@ -30,7 +30,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--root-c",
         type=folder,
         metavar="DIR",
-        help="compare a corrupted set with its manifest; --root is checked only if given too",
+        help="compare a corrupted set with its manifest; with --root, which is checked too, "
+        "all its images are expected",
     )
     parser.add_argument(
         "--workers",
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_set(args: argparse.Namespace) -> int:
     from robustseg.corruptions.verify import verify_set
 
-    verdict = verify_set(args.root_c, args.workers, console_of(args))
+    verdict = verify_set(args.root_c, args.workers, console_of(args), args.root)
     if verdict.record is not None:
         print(f"{args.root_c}: {counted(verdict.files, 'file')} of {verdict.record}")
     if verdict.at_work:
@@ -67,7 +68,10 @@ def _check_set(args: argparse.Namespace) -> int:
     if verdict.problems:
         print(f"{counted(len(verdict.problems), 'problem')} in {args.root_c}")
         return 1
-    print(f"{args.root_c} is whole")
+    print(
+        f"{args.root_c} is whole: {counted(verdict.images, 'image')} in "
+        f"{counted(verdict.cells, 'cell')}"
+    )
     return 0
 
 

@@ -221,4 +221,7 @@ def find_entry(target: Target, job: Job) -> Entry | str:
         pixels = load_image(target.path)
         return job.entry(target, target.path.read_bytes(), pixels, "")
     except BadFileError as error:
-        return f"{target.path}: {error.problem}; remove it and repeat the command to make it anew"
+        problem = error.problem
+    except OSError as error:
+        problem = error.strerror or str(error)
+    return f"{target.path}: {problem}; remove it and repeat the command to make it anew"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,9 +19,9 @@ from robustseg.corruptions.manifest import (
     sha256_of,
     temporary_token,
 )
-from robustseg.corruptions.severity import CORRUPTIONS
+from robustseg.corruptions.severity import CORRUPTIONS, SEVERITIES
 from robustseg.corruptions.writer import Record, read_record
-from robustseg.datasets.cityscapes import BadFileError, load_image
+from robustseg.datasets.cityscapes import BadFileError, list_frames, load_image
 from robustseg.datasets.layout import IMAGES, LABELS
 from robustseg.errors import DataError
 from robustseg.processes import run_in_processes
@@ -39,6 +40,8 @@ class Verdict:
 
     Attributes:
         files: How many files were read.
+        images: How many clean images they come from.
+        cells: How many corruptions and severities there are.
         listed: Whether there was a manifest to compare with.
         record: How the set says that it was made; None if it does not.
         at_work: How many runs are writing to it now; what they have not finished is passed over.
@@ -46,21 +49,26 @@ class Verdict:
     """
 
     files: int
+    images: int
+    cells: int
     listed: bool
     record: Record | None
     at_work: int
     problems: tuple[str, ...]
 
 
-def verify_set(root_c: Path, workers: int, console: Console) -> Verdict:
+def verify_set(root_c: Path, workers: int, console: Console, root: Path | None = None) -> Verdict:
     """Read every file of a stored set and compare it with what the manifest says.
 
-    Without a manifest it is only seen whether each file can be decoded.
+    Missing is what is listed and not there, and an image in a cell of its split, where the images
+    of a split are those listed in any of its cells and, if ``root`` is given, those of the clean
+    set. Without a manifest it is only seen whether each file can be decoded.
 
     Args:
         root_c: The set.
         workers: Processes; 0 or 1 works in this one.
         console: For progress.
+        root: The clean data set, all of whose images are expected in the splits that are there.
 
     Raises:
         DataError: There is no set, or its record or manifest is damaged.
@@ -75,11 +83,21 @@ def verify_set(root_c: Path, workers: int, console: Console) -> Verdict:
     found = list(_files(root_c, living))
     images = [name for name in found if name in entries or (not entries and _is_image(name))]
     problems = _read_all(root_c, images, entries, workers, console)
-    problems += [f"missing: {name}" for name in sorted(_expected(entries) - set(images))]
+    expected = _expected(root_c, entries, root)
+    problems += [f"missing: {name}" for name in sorted(expected - set(images))]
     others = sorted(set(found) - set(images))
     problems += filter(None, (_foreign(root_c, name, bool(entries)) for name in others))
     problems += _deviations(entries, record)
-    return Verdict(len(images), bool(entries), record, len(living), tuple(problems))
+    parts = [name.split("/", 2) for name in expected or images]
+    return Verdict(
+        files=len(images),
+        images=len({below for _, _, below in parts}),
+        cells=len({(corruption, severity) for corruption, severity, _ in parts}),
+        listed=bool(entries),
+        record=record,
+        at_work=len(living),
+        problems=tuple(problems),
+    )
 
 
 def _files(root_c: Path, living: set[str]) -> Iterator[str]:
@@ -104,8 +122,8 @@ def _is_image(name: str) -> bool:
     return len(parts) > 3 and parts[2] == IMAGES and not parts[-1].startswith(".")
 
 
-def _expected(entries: dict[str, Entry]) -> set[str]:
-    """Name what is listed, and every image of a split in every cell that the split has."""
+def _expected(root_c: Path, entries: dict[str, Entry], root: Path | None) -> set[str]:
+    """Name every image of a split in every cell that the split has, or was meant to have."""
     images: dict[str, set[str]] = {}
     cells: dict[str, set[str]] = {}
     for entry in entries.values():
@@ -114,7 +132,13 @@ def _expected(entries: dict[str, Entry]) -> set[str]:
         split = below.split("/")[1]
         images.setdefault(split, set()).add(below)
         cells.setdefault(split, set()).add(cell)
-    return {f"{c}/{i}" for split in images for c in cells[split] for i in images[split]}
+    # a run makes the folders of all its cells first, so one that was stopped leaves empty ones
+    folders = {f"{c}/{s}" for c, s in product(CORRUPTIONS, SEVERITIES)}
+    empty = {f for f in folders.difference(*cells.values()) if (root_c / f).is_dir()}
+    if root is not None:
+        for split, known in images.items():
+            known |= {f.image.relative_to(root).as_posix() for f in list_frames(root, split)}
+    return {f"{c}/{i}" for split in images for c in cells[split] | empty for i in images[split]}
 
 
 def _foreign(root_c: Path, name: str, listed: bool) -> str:

@@ -180,3 +180,27 @@ def test_interrupt_ends_with_130_and_keeps_files(
     whole = images(place / "cityscapes_c")
     assert len(whole) == 160
     assert partly.items() <= whole.items()
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_after_an_interrupt_all_that_is_there_is_listed(
+    workers: str, place: Path, start: Start, robustseg: Robustseg
+) -> None:
+    root_c = place / "cityscapes_c"
+    process = start(["generate-c", "-q", "--workers", workers])
+    deadline = time.monotonic() + 30
+    while len(images(root_c)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    found = everything(root_c)
+    assert set(found) - set(images(root_c)) == {"cityscapes_c.json", "manifest.csv"}
+    rows = found["manifest.csv"].decode().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == sorted(images(root_c))
+    assert 3 <= len(rows) < 160
+    # an image with all its files is one piece of work, but not one that has to be waited for
+    assert robustseg("check", "--root-c", "cityscapes_c", "-q", "--workers", "0")[0] == 1
+    assert robustseg("generate-c", "-q", "--workers", "0")[0] == 0
+    assert robustseg("check", "--root-c", "cityscapes_c", "-q", "--workers", "0")[0] == 0

@@ -129,7 +129,7 @@ def test_check_of_a_whole_corrupted_set(workers: str, root_c: Path, robustseg: R
     assert code == 0
     assert out.splitlines() == [
         "cityscapes_c: 6 files of seed 0, imagecorruptions-1.1.2, rgb",
-        "cityscapes_c is whole",
+        "cityscapes_c is whole: 2 images in 3 cells",
     ]
     assert err.startswith("reading cityscapes_c: 6 done")
 
@@ -178,6 +178,19 @@ def test_check_expects_every_image_in_every_cell(
     assert out.splitlines()[1:] == [f"missing: fog/4/{NAME}", "1 problem in cityscapes_c"]
 
 
+def test_check_expects_every_image_of_the_clean_set_if_told(
+    place: Path, robustseg: Robustseg
+) -> None:
+    few = ("--corruptions", "fog", "--severities", "4", "--workers", "0", "-q", "--limit", "1")
+    assert robustseg("generate-c", *few)[0] == 0
+    code, out, _ = robustseg("check", "--root-c", "cityscapes_c", "-q")
+    assert code == 0
+    assert out.splitlines()[-1] == "cityscapes_c is whole: 1 image in 1 cell"
+    code, out, _ = robustseg("check", "--root-c", "cityscapes_c", "--root", "cityscapes", "-q")
+    assert code == 1
+    assert out.splitlines()[-2:] == [f"missing: fog/4/{NAME}", "1 problem in cityscapes_c"]
+
+
 @pytest.mark.parametrize("change", ["seed", "definition", "gone"])
 def test_check_of_a_set_whose_record_is_another(
     change: str, root_c: Path, robustseg: Robustseg
@@ -207,7 +220,7 @@ def test_check_of_a_set_without_manifest_sees_what_can_be_read(
     note = "no manifest.csv: only seen whether each file can be read; generate-c adds one"
     code, out, _ = robustseg("check", "--root-c", "cityscapes_c", "-q")
     assert code == 0
-    assert out.splitlines()[1:] == [note, "cityscapes_c is whole"]
+    assert out.splitlines()[1:] == [note, "cityscapes_c is whole: 2 images in 3 cells"]
     (root_c / "frost/2" / NAME).write_bytes(b"")
     code, out, _ = robustseg("check", "--root-c", "cityscapes_c", "-q")
     assert code == 1
@@ -239,7 +252,7 @@ def test_check_of_both_sets(root_c: Path, place: Path, robustseg: Robustseg) -> 
     code, out, _ = robustseg(*command)
     assert code == 0
     assert "cityscapes is a valid data set" in out
-    assert out.splitlines()[-1] == "cityscapes_c is whole"
+    assert out.splitlines()[-1] == "cityscapes_c is whole: 2 images in 3 cells"
     (place / "cityscapes/leftImg8bit/val/aa/aa_000001_000019_leftImg8bit.png").write_bytes(b"")
     assert robustseg(*command)[0] == 1
 
