@@ -115,10 +115,11 @@ def _announce(
     corruptions, severities = cells
     whole = f"{len(data.frames)} x {len(corruptions)} corruptions x {len(severities)} severities"
     there = len(plan.there)
+    part, total = there + plan.missing, len(data.frames) * len(corruptions) * len(severities)
+    share = f"{part} of {total}" if part < total else f"{total}"
     cost = f", about {sized(size)} and {duration(seconds)}" if plan.missing else ""
     console.say(
-        f"{plan.root_c}: {there + plan.missing} images ({whole}), {there} there, "
-        f"{plan.missing} to make{cost}"
+        f"{plan.root_c}: {share} images ({whole}), {there} there, {plan.missing} to make{cost}"
     )
     return size
 

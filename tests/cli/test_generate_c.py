@@ -102,7 +102,7 @@ def test_the_environment_gives_the_part_and_an_option_wins(
         code, _, err = robustseg("generate-c", *FEW, "--root-c", "parts")
         assert code == 0
         assert err.splitlines()[0] == f"part {int(rank) + 1} of 2, as torchrun says"
-        assert "10 images" in err
+        assert "10 of 20 images (2 x 5 corruptions x 2 severities), 0 there, 10 to make" in err
     code, _, err = robustseg("generate-c", *FEW, "--root-c", "whole", "--shard", "1/1")
     assert code == 0
     assert "part" not in err
