@@ -19,10 +19,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from operator import attrgetter
 from pathlib import Path
 from typing import IO
 
+from robustseg.corruptions.severity import CORRUPTIONS, SEVERITIES
+from robustseg.datasets.layout import IMAGES
 from robustseg.errors import DataError
 from robustseg.files import locked, new_token, share_lock, try_lock, write_bytes
 
@@ -295,7 +298,8 @@ def settle(root_c: Path, ended: Run | None = None) -> None:
         if entries != known:
             _write_manifest(root_c, entries)
         for path in _temporaries(root_c):
-            if temporary_token(path.name) not in living:
+            token = temporary_token(path.name)
+            if token is not None and token not in living:
                 path.unlink(missing_ok=True)
         for run in runs:
             if run.token not in living:
@@ -303,6 +307,13 @@ def settle(root_c: Path, ended: Run | None = None) -> None:
 
 
 def _temporaries(root_c: Path) -> Iterator[Path]:
-    """Find temporary files of images; those beside the record are written under its lock."""
-    for folder, _, names in os.walk(root_c):  # links to the labels are not followed
-        yield from (Path(folder, name) for name in names if temporary_token(name))
+    """Find temporary files where this program writes images, record and manifest, only there.
+
+    Those beside the record are written under its lock, so that they have no owner now.
+    """
+    for name in (RECORD, MANIFEST):
+        stem, suffix = name.rsplit(".", 1)
+        yield from root_c.glob(f".{stem}-*.{suffix}")
+    for corruption, severity in product(CORRUPTIONS, SEVERITIES):
+        for folder, _, names in os.walk(root_c / corruption / str(severity) / IMAGES):
+            yield from (Path(folder, name) for name in names)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from robustseg.cli.generate_c import default_root_c
 
@@ -187,6 +188,10 @@ def test_after_an_interrupt_all_that_is_there_is_listed(
     workers: str, place: Path, start: Start, robustseg: Robustseg
 ) -> None:
     root_c = place / "cityscapes_c"
+    for path in place.glob("cityscapes/*/val/aa/*.png"):  # large enough not to be done too soon
+        with Image.open(path) as image:
+            larger = image.resize((512, 256), Image.Resampling.NEAREST)
+        larger.save(path)
     process = start(["generate-c", "-q", "--workers", workers])
     deadline = time.monotonic() + 30
     while len(images(root_c)) < 3:

@@ -401,11 +401,20 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(root: Path, tmp_path
     left.write_bytes(b"part")
     (root_c / ".run-0123456789ab").mkdir()
     (root_c / ".run-0123456789ab" / "go").touch()
-    mine = below / ".notes.png"
-    mine.write_bytes(b"of the user")
+    (root_c / ".manifest-0123456789ab.csv").write_bytes(b"part")
+    (root_c / "runs").mkdir()
+    others = {
+        below / ".notes.png": b"of the user",
+        root_c / ".notes-0123456789ab.csv": b"of the user",
+        root_c / "runs" / ".fog-1-0123456789ab.json": b"of another program",
+    }
+    for path, content in others.items():
+        path.write_bytes(content)
     assert write(root, root_c) == []
-    assert mine.read_bytes() == b"of the user"
-    mine.unlink()
+    for path, content in others.items():
+        assert path.read_bytes() == content
+        path.unlink()
+    (root_c / "runs").rmdir()
     assert tree(root_c) == before
 
 
