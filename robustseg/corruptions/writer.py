@@ -130,7 +130,10 @@ def _part(
     """Cut a part: whole images where there are many, which are decoded by one part each."""
     if len(frames) >= IMAGES_PER_PART * shard.parts:
         return list(product(shard.of(frames), corruptions))
-    return shard.of(list(product(frames, corruptions)))
+    pairs = list(product(frames, corruptions))
+    # neighbours, since every n-th pair could be the same slow corruption each time
+    start, end = (len(pairs) * i // shard.parts for i in (shard.part - 1, shard.part))
+    return pairs[start:end]
 
 
 def _pieces(frame: Frame, targets: Sequence[Target], count: int) -> Iterator[Work]:
