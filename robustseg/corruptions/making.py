@@ -19,7 +19,6 @@ from robustseg.corruptions.severity import DEFINITION
 from robustseg.datasets.cityscapes import BadFileError, load_image
 from robustseg.datasets.sample import Frame, ImageArray
 from robustseg.files import atomic_path
-from robustseg.progress import counted
 
 if TYPE_CHECKING:
     from robustseg.corruptions.registry import ChannelOrder
@@ -96,13 +95,15 @@ class Made:
 
     Attributes:
         done: Files that are there now.
-        failures: A line for each file that could not be written, or one for the whole image.
+        failures: A line for each file that could not be written.
         hopeless: Why no further file can be written at all; empty if they can.
+        unusable: Why nothing could be made of the image; empty if it could.
     """
 
     done: int = 0
     failures: tuple[str, ...] = ()
     hopeless: str = ""
+    unusable: str = ""
 
 
 def make_files(work: Work, job: Job) -> Made:
@@ -129,19 +130,15 @@ def make_files(work: Work, job: Job) -> Made:
     try:
         image = load_image(work.frame.image)
     except BadFileError as error:
-        return Made(failures=(f"{error} ({_without(work)})",))
+        return Made(unusable=str(error))
     if min(image.shape[:2]) < SMALLEST_SIDE:
         problem = f"smaller than {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels"
-        return Made(failures=(f"{work.frame.image}: {problem} ({_without(work)})",))
+        return Made(unusable=f"{work.frame.image}: {problem}")
     try:
         with job.run.journal() as journal:
             return _gather(_write_each(work, image, job, journal))
     except OSError as error:  # of the journal itself
         return _gather([error])
-
-
-def _without(work: Work) -> str:
-    return f"{counted(len(work.targets), 'file')} not made"
 
 
 def _gather(outcomes: Iterable[OSError | None]) -> Made:

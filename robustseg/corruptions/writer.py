@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -327,14 +328,18 @@ def _make(plan: Plan, job: Job, workers: int, console: Console) -> list[str]:
     if not plan.work:
         return []
     failures: list[str] = []
+    unusable: Counter[str] = Counter()
     hopeless = ""
     with console.task("writing corrupted images", plan.missing) as task:
         for work, made in _run(partial(make_files, job=job), plan.work, workers, job.run.stop):
             task.advance(made.done, note=work.frame.id)
             failures += made.failures
+            if made.unusable:  # the pieces of one image say the same
+                unusable[made.unusable] += len(work.targets)
             if made.hopeless:
                 hopeless = made.hopeless
                 job.run.stop()
+    failures += [f"{why} ({counted(n, 'file')} not made)" for why, n in unusable.items()]
     if hopeless:
         left = counted(plan.missing - task.done, "file")
         failures.append(
