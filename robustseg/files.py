@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
-__all__ = ["atomic_path", "set_aside", "write_bytes", "write_text"]
+__all__ = [
+    "atomic_path",
+    "locked",
+    "new_token",
+    "set_aside",
+    "share_lock",
+    "try_lock",
+    "write_bytes",
+    "write_once",
+    "write_text",
+]
+
+
+def new_token() -> str:
+    """Give twelve random hexadecimal digits, the mark of temporary files."""
+    return secrets.token_hex(6)
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, token: str = "") -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place when the block ends well.
 
     The temporary file is flushed to disk before the rename and removed if the block fails, so
@@ -21,12 +38,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Args:
         path: The final path; missing parent folders are made.
+        token: From ``new_token``, where the temporary file's owner must be told from its name.
 
     Yields:
         The temporary path, not yet existing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(6)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}-{token or new_token()}{path.suffix}")
     try:
         yield temporary
         _flush(temporary)
@@ -47,6 +65,77 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, content: str) -> None:
     """Write ``content`` to ``path`` atomically, as UTF-8."""
     write_bytes(path, content.encode())
+
+
+def write_once(path: Path, content: str) -> bool:
+    """Write ``content`` to ``path`` as a whole, unless there is such a file, also by others now.
+
+    Returns:
+        Whether this call made the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}-{new_token()}{path.suffix}")
+    try:
+        temporary.write_bytes(content.encode())
+        _flush(temporary)
+        try:
+            os.link(temporary, path)  # fails where a rename would replace
+        except FileExistsError:
+            return False
+        except OSError:  # this file system has no links
+            return _write_exclusively(path, content)
+        return True
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_exclusively(path: Path, content: str) -> bool:
+    try:
+        with path.open("xb") as stream:
+            stream.write(content.encode())
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file that exists; other processes wait here until the block ends."""
+    try:
+        stream: IO[bytes] = path.open("rb+")  # network file systems lock only what can be written
+    except PermissionError:
+        stream = path.open("rb")
+    with stream:
+        with suppress(OSError):  # a file system without locks: go on as if alone
+            _lock(stream, "LOCK_EX")
+        yield
+
+
+def share_lock(stream: IO[bytes]) -> None:
+    """Hold a file's lock, together with others that share it, until the stream is closed."""
+    with suppress(OSError):
+        _lock(stream, "LOCK_SH")
+
+
+def try_lock(path: Path) -> bool:
+    """Say whether no living process shares the lock of a file, on this machine or another.
+
+    False as well where the file system has no locks, since nobody can tell then.
+    """
+    try:
+        with path.open("rb+") as stream:
+            _lock(stream, "LOCK_EX", "LOCK_NB")
+    except OSError:
+        return False
+    return True
+
+
+def _lock(stream: IO[bytes], *flags: str) -> None:
+    try:
+        import fcntl
+    except ImportError as error:  # Windows
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from error
+    fcntl.flock(stream, sum(getattr(fcntl, flag) for flag in flags))
 
 
 def set_aside(path: Path) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import connection
 from typing import TypeVar
 
 from robustseg.errors import RobustsegError
@@ -20,7 +22,10 @@ _Result = TypeVar("_Result")
 
 
 def run_in_processes(
-    function: Callable[[_Work], _Result], pieces: Iterable[_Work], workers: int
+    function: Callable[[_Work], _Result],
+    pieces: Iterable[_Work],
+    workers: int,
+    on_end: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[_Work, _Result]]:
     """Apply a function to pieces of work in several processes.
 
@@ -31,6 +36,8 @@ def run_in_processes(
         function: Importable by name; what it raises is raised here.
         pieces: The work.
         workers: How many processes, at least 1.
+        on_end: Called before the pieces that have begun are waited for, whether or not all is done;
+            it can tell them to end early.
 
     Yields:
         Each piece with its result, in the order of completion.
@@ -40,7 +47,7 @@ def run_in_processes(
     """
     # a fork of a process in which torch has started threads can hang; a fresh one cannot
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
     waiting: dict[Future[_Result], _Work] = {}
     todo = iter(pieces)
     try:
@@ -61,6 +68,7 @@ def run_in_processes(
         ) from error
     finally:
         with _interrupts_ignored():  # a second Ctrl-C would leave processes that wait for ever
+            on_end()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -90,6 +98,15 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which lets each worker finish its piece."""
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, which lets each worker finish its piece, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is killed; its queue alone would keep it for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

@@ -14,24 +14,33 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Task:
-    """A piece of work of known size; ``advance`` is all that the worker calls."""
+    """A piece of work of known size; ``advance`` is all that the worker calls.
+
+    Args:
+        done: Units that an earlier call did.
+    """
+
+    def __init__(self, done: int = 0) -> None:
+        self.done = done
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count ``count`` units as done; ``note`` is shown beside the count."""
+        self.done += count
 
 
 class _PlainTask(Task):
     """Prints a line now and then, so that a log file stays short but shows life."""
 
     def __init__(self, console: Console, label: str, total: int, done: int) -> None:
+        super().__init__(done)
         self.console = console
         self.label = label
         self.total = total
-        self.earlier = self.done = done
+        self.earlier = done
         self.start = self.last = time.monotonic()
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        self.done += count
+        super().advance(count)
         now = time.monotonic()
         made = self.done - self.earlier
         if now - self.last >= SECONDS_BETWEEN_LINES and made and self.done < self.total:
@@ -76,12 +85,15 @@ class Console:
         started = time.monotonic()
         if self.quiet:
             yield Task()
-        elif self.stream.isatty():
-            with _bar(self.stream, label, total, done) as bar:
-                yield bar
+            return
+        if self.stream.isatty():
+            with _bar(self.stream, label, total, done) as task:
+                yield task
         else:
-            yield _PlainTask(self, label, total, done)
-        self.say(f"{label}: {total} done in {duration(time.monotonic() - started)}")
+            task = _PlainTask(self, label, total, done)
+            yield task
+        made = f"{task.done} of {total}" if task.done < total else f"{total}"
+        self.say(f"{label}: {made} done in {duration(time.monotonic() - started)}")
 
 
 @contextmanager
@@ -106,9 +118,10 @@ def _bar(stream: IO[str], label: str, total: int, done: int) -> Iterator[Task]:
 
         class _BarTask(Task):
             def advance(self, count: int = 1, note: str = "") -> None:
+                super().advance(count)
                 progress.update(row, advance=count, note=note)
 
-        yield _BarTask()
+        yield _BarTask(done)
 
 
 def counted(number: int, word: str) -> str:

@@ -1,10 +1,23 @@
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from robustseg.files import atomic_path, set_aside, write_bytes, write_text
+from robustseg.files import (
+    atomic_path,
+    locked,
+    new_token,
+    set_aside,
+    try_lock,
+    write_bytes,
+    write_once,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -102,3 +115,82 @@ def test_set_aside_fills_the_first_gap(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("two")
     assert set_aside(tmp_path / "a").name == "a.old2"
     assert [(tmp_path / f"a.old{n}").read_text() for n in (1, 2, 3)] == ["one", "two", "three"]
+
+
+def test_an_owner_is_told_from_the_temporary_name(tmp_path: Path) -> None:
+    token = new_token()
+    with atomic_path(tmp_path / "a.png", token) as temporary:
+        assert temporary.name == f".a-{token}.png"
+        temporary.touch()
+    assert names(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_write_once_never_replaces(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "this file system has no links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "deep" / "record.json"
+    assert write_once(path, "first ü")
+    assert not write_once(path, "second")
+    assert path.read_text(encoding="utf-8") == "first ü"
+    assert names(path.parent) == ["record.json"]
+
+
+def test_of_many_processes_one_writes(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from robustseg.files import write_once; "
+        "sys.stdin.read(); print(write_once(Path(sys.argv[1]), sys.argv[2]), flush=True)"
+    )
+    path = tmp_path / "record.json"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(path), f"content {number}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    for process in processes:  # all of them wait for this
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+    outputs = [process.communicate()[0].strip() for process in processes]
+    assert sorted(outputs) == ["False", "False", "False", "True"]
+    assert path.read_text() == f"content {outputs.index('True')}"
+    assert names(tmp_path) == ["record.json"]
+
+
+def test_a_lock_is_held_by_one_process_and_ends_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.touch()
+    code = (
+        "import sys; from pathlib import Path; from robustseg.files import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert not try_lock(path)
+        process.kill()
+        process.wait()
+        assert try_lock(path)
+    with locked(path):
+        assert not try_lock(path)
+    assert try_lock(path)
+
+
+def test_a_file_that_is_not_there_cannot_be_locked(tmp_path: Path) -> None:
+    assert not try_lock(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError), locked(tmp_path / "nowhere"):
+        pass

@@ -146,3 +146,11 @@ def test_a_terminal_sees_a_bar_that_makes_room_for_a_line(
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_a_task_that_ends_early_says_so(clock: Clock, stream: io.StringIO) -> None:
+    with Console(stream).task("writing", 10, done=3) as task:
+        task.advance(2)
+        task.advance(2)
+    assert stream.getvalue().splitlines()[-1].endswith("writing: 7 of 10 done in 0.0 s")

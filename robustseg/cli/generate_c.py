@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustseg.cli.options import (
+    Data,
     add_cells,
+    add_channel_order,
     add_data,
     add_general,
     add_run,
@@ -21,10 +23,12 @@ from robustseg.cli.options import (
     folder,
 )
 from robustseg.errors import SettingError
-from robustseg.progress import sized
+from robustseg.progress import Console, duration, sized
+from robustseg.shards import Shard, shard_of_environment
 
 if TYPE_CHECKING:
-    from robustseg.corruptions.writer import Work
+    from robustseg.corruptions.registry import ChannelOrder
+    from robustseg.corruptions.writer import Plan
 
 __all__ = ["add_parser", "default_root_c", "run"]
 
@@ -43,8 +47,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_cells(parser)
     add_run(parser, workers=os.cpu_count() or 2)
     add_shard(parser)
+    add_channel_order(parser)
     add_general(parser)
-    parser.set_defaults(run=run)
+    # no --shard is not the same as 1/1: torchrun or a Slurm array may say which part
+    parser.set_defaults(run=run, shard=None)
 
 
 def default_root_c(root: Path) -> Path:
@@ -56,53 +62,64 @@ def default_root_c(root: Path) -> Path:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write what is missing; 1 if some images could not be read."""
-    from robustseg.corruptions.writer import plan_work, prepare_tree, write_set
+    """Write what is missing; 1 if some of it could not be made."""
+    from robustseg.corruptions.writer import Record, plan_work, prepare_tree, read_record, write_set
 
     check_at_least("--workers", args.workers, 0)
     corruptions, severities = chosen_cells(args)
+    shard, decider = _shard(args)
     data = data_of(args)
     root_c = args.root_c or default_root_c(data.root)
     console = console_of(args)
-    everything = plan_work(data.root, root_c, data.frames, corruptions, severities)
-    part, parts = args.shard
-    plan = everything[part - 1 :: parts]
-    missing = sum(len(work.targets) for work in plan)
-    size = _estimate(plan)
-    total = len(data.frames) * len(corruptions) * len(severities)
-    there = total - sum(len(work.targets) for work in everything)
-    console.say(
-        f"{root_c}: {total} images ({len(data.frames)} x {len(corruptions)} corruptions x "
-        f"{len(severities)} severities), {there} there, {missing} to make, "
-        f"about {sized(size)}"
-    )
+    cells = (corruptions, severities)
+    plan = plan_work(data.root, root_c, data.frames, *cells, shard, args.workers)
+    if shard.parts > 1:
+        console.say(f"part {shard.part} of {shard.parts}, as {decider} says")
+    size = _announce(plan, data, cells, args.workers, console)
     if args.dry_run:
         return 0
     _check_space(root_c, size)
-    seed = args.seed or 0
-    problem = prepare_tree(data.root, root_c, corruptions, severities, seed)
+    made = read_record(root_c) or Record(seed=0)
+    seed = made.seed if args.seed is None else args.seed
+    order: ChannelOrder = args.channel_order or made.channel_order
+    problem = prepare_tree(data.root, root_c, corruptions, severities, seed, order)
     if problem:
         console.say(f"{problem}; the images are made all the same")
-    failures = write_set(plan, seed, args.workers, console) if plan else []
-    for failure in failures:
-        console.say(f"left out: {failure}")
+    failures = write_set(plan, seed, args.workers, console, order)
+    for failure in failures:  # also with --quiet, which silences progress alone
+        print(f"left out: {failure}", file=sys.stderr)
     print(root_c)
     return 1 if failures else 0
 
 
-def _estimate(plan: Sequence[Work]) -> float:
-    """Estimate the bytes that a plan will write, from the size of its first image."""
-    from robustseg.corruptions.writer import BYTES_PER_SAMPLE
-    from robustseg.datasets.cityscapes import load_image
-    from robustseg.errors import DataError
+def _shard(args: argparse.Namespace) -> tuple[Shard, str]:
+    """Find which part is to be done, and what said so."""
+    if args.shard is not None:
+        return args.shard, "--shard"
+    return shard_of_environment(os.environ)
 
-    for work in plan:
-        try:
-            pixels = load_image(work.frame.image).size
-        except DataError:
-            continue
-        return BYTES_PER_SAMPLE * pixels * sum(len(w.targets) for w in plan)
-    return 0.0
+
+def _announce(
+    plan: Plan, data: Data, cells: tuple[list[str], list[int]], workers: int, console: Console
+) -> float:
+    """Say what will be done.
+
+    Returns:
+        Its size in bytes.
+    """
+    from robustseg.corruptions.writer import estimate
+
+    size, seconds = estimate(plan, workers)
+    corruptions, severities = cells
+    whole = f"{len(data.frames)} x {len(corruptions)} corruptions x {len(severities)} severities"
+    there = len(plan.there)
+    part, total = there + plan.missing, len(data.frames) * len(corruptions) * len(severities)
+    share = f"{part} of {total}" if part < total else f"{total}"
+    cost = f", about {sized(size)} and {duration(seconds)}" if plan.missing else ""
+    console.say(
+        f"{plan.root_c}: {share} images ({whole}), {there} there, {plan.missing} to make{cost}"
+    )
+    return size
 
 
 def _check_space(root_c: Path, size: float) -> None:

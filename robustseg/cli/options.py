@@ -14,6 +14,7 @@ from robustseg.corruptions.severity import CORRUPTIONS, GROUPS, SEVERITIES, chec
 from robustseg.errors import SettingError
 from robustseg.names import select
 from robustseg.progress import Console
+from robustseg.shards import Shard, parse_shard
 
 if TYPE_CHECKING:
     from robustseg.datasets.sample import Frame
@@ -156,7 +157,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 def add_shard(parser: argparse.ArgumentParser) -> None:
     """Add ``--shard``."""
     parser.add_argument(
-        "--shard", type=shard_of, default=(1, 1), metavar="I/N", help="do the I-th of N parts"
+        "--shard", type=shard_of, default=Shard(), metavar="I/N", help="do the I-th of N parts"
     )
 
 
@@ -239,16 +240,16 @@ def given_checkpoints(pairs: Sequence[str], models: Sequence[str]) -> dict[str, 
     return given
 
 
-def shard_of(text: str) -> tuple[int, int]:
+def shard_of(text: str) -> Shard:
     """Parse ``--shard i/n``, a part of the work, 1-based.
 
     Raises:
         argparse.ArgumentTypeError: It is not of that form.
     """
-    first, slash, second = text.partition("/")
-    if not (slash and first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form i/n with 1 <= i <= n")
-    return int(first), int(second)
+    try:
+        return parse_shard(text)
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def console_of(args: argparse.Namespace) -> Console:

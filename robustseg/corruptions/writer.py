@@ -9,23 +9,43 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
+from robustseg.corruptions.making import Job, Target, Work, find_entry, make_files
+from robustseg.corruptions.manifest import (
+    RECORD,
+    Run,
+    cells_of,
+    entries_so_far,
+    library_versions,
+    settle,
+)
 from robustseg.corruptions.severity import CORRUPTIONS, DEFINITION
-from robustseg.datasets.cityscapes import BadFileError, load_image
-from robustseg.datasets.sample import Frame, ImageArray
-from robustseg.errors import DataError, RobustsegError, SettingError
-from robustseg.files import write_bytes, write_text
+from robustseg.datasets.cityscapes import load_image
+from robustseg.datasets.sample import Frame
+from robustseg.errors import DataError, SettingError
+from robustseg.files import write_once
 from robustseg.processes import run_in_processes
-from robustseg.progress import Console
+from robustseg.progress import Console, counted
+from robustseg.shards import Shard
+
+if TYPE_CHECKING:
+    from robustseg.corruptions.registry import ChannelOrder
 
 __all__ = [
-    "BYTES_PER_SAMPLE",
+    "Plan",
     "Record",
+    "Target",
     "Work",
+    "estimate",
     "free_bytes",
     "plan_work",
     "prepare_tree",
@@ -33,24 +53,40 @@ __all__ = [
     "write_set",
 ]
 
-RECORD = "cityscapes_c.json"
-BYTES_PER_SAMPLE = 0.5
-"""Size of a corrupted PNG over height x width x 3: 0.45 on average at 1024 x 2048, and a margin."""
+BYTES_PER_SAMPLE = 0.6
+"""Size of a corrupted PNG over height x width x 3: 0.54 on average at 1024 x 2048, and a margin."""
+
+SECONDS_PER_MEGAPIXEL = 0.04
+"""Time of one process for a corrupted image, a mean over the sixteen corruptions."""
+
+PIECES_PER_WORKER = 4
+"""Fewer pieces of work would leave workers idle at the end."""
+
+IMAGES_PER_PART = 4
+"""A run with fewer images for each part is divided by corruptions too, lest parts be unequal."""
+
+_Piece = TypeVar("_Piece")
+_Outcome = TypeVar("_Outcome")
 
 
 @dataclass(frozen=True)
-class Work:
-    """The files to be made from one image for one corruption.
+class Plan:
+    """What a run has to do.
 
     Attributes:
-        frame: The clean image.
-        corruption: Name.
-        targets: Severity and path of each file that is missing.
+        root_c: The set.
+        work: What is missing, image by image; few images are divided by corruptions as well.
+        there: What is there already.
     """
 
-    frame: Frame
-    corruption: str
-    targets: tuple[tuple[int, Path], ...]
+    root_c: Path
+    work: tuple[Work, ...]
+    there: tuple[Target, ...]
+
+    @property
+    def missing(self) -> int:
+        """How many files are to be made."""
+        return sum(len(work.targets) for work in self.work)
 
 
 def plan_work(
@@ -59,20 +95,74 @@ def plan_work(
     frames: Sequence[Frame],
     corruptions: Sequence[str],
     severities: Sequence[int],
-) -> list[Work]:
+    shard: Shard = Shard(),  # noqa: B008
+    workers: int = 1,
+) -> Plan:
     """List what is missing, image by image.
 
-    Files that exist are whole, since they are written atomically.
+    Files that exist are whole, since they are written atomically. A part is cut from the list of
+    everything, whatever is missing, so that parts have nothing in common whenever they start.
+
+    Args:
+        root: The clean data set.
+        root_c: The set.
+        frames: The images.
+        corruptions: Names.
+        severities: Each 1-5.
+        shard: Which part of it.
+        workers: Processes that will share it.
     """
-    plan = []
-    for frame in frames:
+    wanted: dict[Frame, list[Target]] = {}
+    for frame, corruption in _part(frames, corruptions, shard):
         below = frame.image.relative_to(root)
-        for corruption in corruptions:
-            paths = ((s, root_c / corruption / str(s) / below) for s in severities)
-            targets = tuple((s, path) for s, path in paths if not path.exists())
-            if targets:
-                plan.append(Work(frame, corruption, targets))
-    return plan
+        wanted.setdefault(frame, []).extend(
+            Target(corruption, s, root_c / corruption / str(s) / below) for s in severities
+        )
+    there: list[Target] = []
+    work: list[Work] = []
+    pieces = -(-PIECES_PER_WORKER * workers // max(len(wanted), 1)) if workers > 1 else 1
+    for frame, targets in wanted.items():
+        exists = {target: target.path.exists() for target in targets}
+        there += [target for target in targets if exists[target]]
+        work += _pieces(frame, [target for target in targets if not exists[target]], pieces)
+    return Plan(root_c, tuple(work), tuple(there))
+
+
+def _part(
+    frames: Sequence[Frame], corruptions: Sequence[str], shard: Shard
+) -> Sequence[tuple[Frame, str]]:
+    """Cut a part: whole images where there are many, which are decoded by one part each."""
+    if len(frames) >= IMAGES_PER_PART * shard.parts:
+        return list(product(shard.of(frames), corruptions))
+    pairs = list(product(frames, corruptions))
+    # neighbours, since every n-th pair could be the same slow corruption each time
+    start, end = (len(pairs) * i // shard.parts for i in (shard.part - 1, shard.part))
+    return pairs[start:end]
+
+
+def _pieces(frame: Frame, targets: Sequence[Target], count: int) -> Iterator[Work]:
+    """Divide one image's files by corruption; each piece decodes the image once."""
+    names = list(dict.fromkeys(target.corruption for target in targets))
+    step = -(-len(names) // count) or 1
+    for start in range(0, len(names), step):
+        some = names[start : start + step]
+        yield Work(frame, tuple(target for target in targets if target.corruption in some))
+
+
+def estimate(plan: Plan, workers: int) -> tuple[float, float]:
+    """Estimate the bytes and seconds that a plan will take, from the size of its first image.
+
+    Returns:
+        Both zero if there is nothing to make, or nothing to make it from.
+    """
+    for work in plan.work:
+        try:
+            samples = load_image(work.frame.image).size * plan.missing
+        except DataError:
+            continue
+        busy = max(1, min(workers, os.cpu_count() or 1))
+        return BYTES_PER_SAMPLE * samples, SECONDS_PER_MEGAPIXEL * samples / 3e6 / busy
+    return 0.0, 0.0
 
 
 def prepare_tree(
@@ -81,6 +171,7 @@ def prepare_tree(
     corruptions: Sequence[str],
     severities: Sequence[int],
     seed: int,
+    channel_order: ChannelOrder = "rgb",
 ) -> str:
     """Make the folders, the links to ``gtFine``, and the record of how the set was made.
 
@@ -88,13 +179,14 @@ def prepare_tree(
         Why the labels could not be linked; empty if they are.
 
     Raises:
-        SettingError: The folder holds a set of another seed or definition, or of unknown making.
+        SettingError: The folder holds a set of another seed, definition or channel order, or of
+            unknown making.
         DataError: The record is damaged.
         OSError: A folder cannot be made.
     """
-    # looked for first: another process may be starting the same set at this moment
-    strangers = [name for name in CORRUPTIONS if (root_c / name).exists()]
-    wanted = Record(seed)
+    # looked for first: another process may be starting a set here at this moment
+    strangers = cells_of(root_c)
+    wanted = Record(seed, channel_order=channel_order)
     found = read_record(root_c)
     if found is None and strangers:
         raise SettingError(
@@ -103,8 +195,9 @@ def prepare_tree(
         )
     if found is None:
         content = {"schema": 1, **asdict(wanted)}
-        write_text(root_c / RECORD, json.dumps(content, indent=1) + "\n")
-    elif found != wanted:
+        write_once(root_c / RECORD, json.dumps(content, indent=1) + "\n")
+        found = read_record(root_c)
+    if found != wanted:
         raise SettingError(
             f"{root_c} was made with {found}, not {wanted}: repeat those or give another --root-c"
         )
@@ -125,7 +218,7 @@ class Record:
 
     seed: int
     definition: str = DEFINITION
-    channel_order: str = "rgb"
+    channel_order: ChannelOrder = "rgb"
 
     def __str__(self) -> str:
         return f"seed {self.seed}, {self.definition}, {self.channel_order}"
@@ -151,8 +244,11 @@ def read_record(root_c: Path) -> Record | None:
 
 def _link_labels(labels: Path, cell: Path) -> str:
     """Link ``gtFine`` into a cell's folder, so that the cell is itself a data set."""
-    cell.mkdir(parents=True, exist_ok=True)
     link = cell / "gtFine"
+    try:
+        cell.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"{cell} cannot be made: {error.strerror or error}"
     if link.is_symlink() and not link.exists():
         link.unlink(missing_ok=True)  # the data set was moved
     if link.exists() or not labels.exists():
@@ -166,86 +262,123 @@ def _link_labels(labels: Path, cell: Path) -> str:
     return ""
 
 
-def write_set(plan: Sequence[Work], seed: int, workers: int, console: Console) -> list[str]:
-    """Make all files of a plan.
+def write_set(
+    plan: Plan,
+    seed: int,
+    workers: int,
+    console: Console,
+    channel_order: ChannelOrder = "rgb",
+) -> list[str]:
+    """Make all files of a plan and list them in the manifest.
 
-    Images that cannot be read are left out and named; the rest is made.
+    What cannot be read or written is left out and named; the rest is made. When no file can be
+    written any more, as on a full disk, the run ends; what is finished is kept.
 
     Args:
-        plan: From ``plan_work``.
+        plan: From ``plan_work``, after ``prepare_tree``.
         seed: Of the random streams.
         workers: Processes; 0 or 1 works in this one.
         console: For progress.
+        channel_order: In which corruptions are given the channels.
 
     Returns:
-        One line for each image that could not be read.
+        One line for each image that could not be read, each file that could not be written, and
+        what was left for want of space.
 
     Raises:
-        OSError: A file cannot be written, for want of space or rights; finished files are kept.
+        DataError: The manifest is damaged.
+        OSError: The folder of the set cannot be written to.
     """
-    failures: dict[Path, str] = {}
-    total = sum(len(work.targets) for work in plan)
-    with console.task("writing corrupted images", total) as task:
-        for work, problem in _run(plan, seed, workers):
-            task.advance(len(work.targets), note=work.corruption)
-            if problem:
-                failures[work.frame.image] = problem
-    return list(failures.values())
-
-
-def _run(plan: Sequence[Work], seed: int, workers: int) -> Iterator[tuple[Work, str]]:
-    make = partial(make_files, seed=seed)
-    if workers > 1:
-        yield from run_in_processes(make, plan, workers)
-    else:
-        yield from ((work, make(work)) for work in plan)
-
-
-def make_files(work: Work, seed: int) -> str:
-    """Make one image's missing files for one corruption.
-
-    Args:
-        work: What to make.
-        seed: Of the random streams.
-
-    Returns:
-        Why the image could not be used; empty if all is well.
-
-    Raises:
-        DataError: The frost pictures are missing.
-        OSError: A file cannot be written.
-    """
-    from robustseg.corruptions.registry import SMALLEST_SIDE, corrupt_frame
-
-    frame = work.frame
+    settle(plan.root_c)
+    failures: list[str] = []
+    run, alive = Run.begin(plan.root_c)
+    job = Job(run, seed, channel_order, library_versions())
     try:
-        image = decode_once(frame.image)
-    except BadFileError as error:
-        return str(error)
-    if min(image.shape[:2]) < SMALLEST_SIDE:
-        return f"{frame.image}: smaller than {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels"
-    for severity, path in work.targets:
-        corrupted = corrupt_frame(image, frame.id, work.corruption, severity, seed)
-        write_bytes(path, encode_png(corrupted))
-    return ""
+        with alive:
+            failures += _adopt(plan, job, workers, console)
+            failures += _make(plan, job, workers, console)
+    finally:
+        failures += _settle(run)
+    return failures
 
 
-@lru_cache(maxsize=1)
-def decode_once(path: Path) -> ImageArray:
-    """Decode an image, or give it again if it was the last: plans go image by image."""
-    return load_image(path)
+def _settle(run: Run) -> list[str]:
+    try:
+        settle(run.root_c, run)
+    except OSError as error:  # the journals stay for the next call
+        return [f"{run.root_c}: the manifest is not written: {error.strerror or error}"]
+    return []
 
 
-def encode_png(image: ImageArray) -> bytes:
-    """Encode uint8 RGB (H, W, 3) as PNG with OpenCV, ten times as fast as Pillow."""
-    from robustseg.corruptions.opencv import load_cv2
+def _adopt(plan: Plan, job: Job, workers: int, console: Console) -> list[str]:
+    """List files in the manifest that were there before it, hashed as they are."""
+    listed = entries_so_far(plan.root_c)
+    found = [t for t in plan.there if t.path.relative_to(plan.root_c).as_posix() not in listed]
+    if not found:
+        return []
+    failures = []
+    with job.run.journal() as journal, console.task("hashing files not listed", len(found)) as task:
+        for _, entry in _run(partial(find_entry, job=job), found, workers, lambda: None):
+            if isinstance(entry, str):
+                failures.append(entry)
+            else:
+                journal.add(entry)
+                task.advance()
+    return failures
 
-    cv2 = load_cv2()
-    done, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise RobustsegError(f"OpenCV could not encode a PNG of {image.shape}")
-    encoded: bytes = content.tobytes()
-    return encoded
+
+def _make(plan: Plan, job: Job, workers: int, console: Console) -> list[str]:
+    if not plan.work:
+        return []
+    if workers > 1:
+        _compile(plan, console)
+    failures: list[str] = []
+    unusable: Counter[str] = Counter()
+    hopeless = ""
+    with console.task("writing corrupted images", plan.missing) as task:
+        for work, made in _run(partial(make_files, job=job), plan.work, workers, job.run.stop):
+            task.advance(made.done, note=work.frame.id)
+            failures += made.failures
+            if made.unusable:  # the pieces of one image say the same
+                unusable[made.unusable] += len(work.targets)
+            if made.hopeless:
+                hopeless = made.hopeless
+                job.run.stop()
+    failures += [f"{why} ({counted(n, 'file')} not made)" for why, n in unusable.items()]
+    if hopeless:
+        left = counted(plan.missing - task.done, "file")
+        failures.append(
+            f"{left} of {plan.root_c}: {hopeless}; mend that and repeat the command, it goes on"
+        )
+    return failures
+
+
+def _compile(plan: Plan, console: Console) -> None:
+    """Have the corruptions compiled once, before several processes would each do it.
+
+    Where that was done by an earlier run, it takes less than a second.
+    """
+    from robustseg.corruptions.registry import SMALLEST_SIDE, corrupt
+
+    names = dict.fromkeys(t.corruption for work in plan.work for t in work.targets)
+    small = np.zeros((SMALLEST_SIDE, SMALLEST_SIDE, 3), np.uint8)
+    with console.task("loading the corruptions, compiled at first use", len(names)) as task:
+        for name in names:
+            if name in CORRUPTIONS:
+                corrupt(small, name, 1, np.random.RandomState(0))
+            task.advance(note=name)
+
+
+def _run(
+    function: Callable[[_Piece], _Outcome],
+    pieces: Sequence[_Piece],
+    workers: int,
+    on_end: Callable[[], None],
+) -> Iterator[tuple[_Piece, _Outcome]]:
+    if workers > 1:
+        yield from run_in_processes(function, pieces, workers, on_end)
+    else:
+        yield from ((piece, function(piece)) for piece in pieces)
 
 
 def free_bytes(folder: Path) -> int:

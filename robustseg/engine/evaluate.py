@@ -36,7 +36,7 @@ __all__ = [
     "stored_source",
 ]
 
-VERSIONED = ("robustseg", "torch", "timm", "numpy", "scipy", "opencv-python", "pillow")
+VERSIONED = ("robustseg", "torch", "timm", "numpy", "numba", "scipy", "opencv-python", "pillow")
 """Distributions whose version can change a number."""
 
 

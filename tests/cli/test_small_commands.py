@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -185,6 +186,151 @@ def test_check_takes_the_root_of_the_environment(
     monkeypatch.setenv("HOME", str(place))
     monkeypatch.setenv("CITYSCAPES_DATASET", "~/cityscapes")
     assert robustseg("check", "-q")[0] == 0
+
+
+@pytest.fixture
+def root_c(place: Path, robustseg: Robustseg) -> Path:
+    """A set of 2 images x 3 cells."""
+    few = ("--corruptions", "frost", "--severities", "1", "2", "3", "--workers", "0", "-q")
+    assert robustseg("generate-c", *few)[0] == 0
+    return place / "cityscapes_c"
+
+
+NAME = "leftImg8bit/val/aa/aa_000001_000019_leftImg8bit.png"
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_check_of_a_whole_corrupted_set(workers: str, root_c: Path, robustseg: Robustseg) -> None:
+    code, out, err = robustseg("check", "--root-c", "cityscapes_c", "--workers", workers)
+    assert code == 0
+    assert out.splitlines() == [
+        "cityscapes_c: 6 files of seed 0, imagecorruptions-1.1.2, rgb",
+        "cityscapes_c is whole: 2 images in 3 cells",
+    ]
+    assert err.startswith("reading cityscapes_c: 6 done")
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_check_names_each_bad_missing_and_foreign_file(
+    workers: str, root_c: Path, robustseg: Robustseg
+) -> None:
+    one, two, three = (root_c / "frost" / s / NAME for s in "123")
+    content = one.read_bytes()
+    one.write_bytes(content[: len(content) // 2])
+    two.unlink()
+    Image.fromarray(255 - np.asarray(Image.open(three))).save(three)
+    again = root_c / "frost/1/leftImg8bit/val/aa/aa_000000_000019_leftImg8bit.png"
+    Image.open(again).save(again)  # Pillow's bytes for the same pixels
+    (root_c / "fog").mkdir()
+    (root_c / "fog" / "notes.txt").touch()
+    (root_c / "frost/1/leftImg8bit/val/aa/.x-0123456789ab.png").touch()
+    (root_c / ".run-0123456789ab").mkdir()
+    (root_c / "frost/2/gtFine").unlink()
+    (root_c / "frost/2/gtFine").symlink_to("nowhere")
+    code, out, err = robustseg("check", "--root-c", "cityscapes_c", "--workers", workers, "-q")
+    assert (code, err) == (1, "")
+    left = "left by a run that was stopped: repeat 'robustseg generate-c', which removes it"
+    assert out.splitlines() == [
+        "cityscapes_c: 5 files of seed 0, imagecorruptions-1.1.2, rgb",
+        f"bad: {again.relative_to(root_c)}: other bytes than manifest.csv says, of the same pixels",
+        f"bad: frost/1/{NAME}: is truncated or damaged",
+        f"bad: frost/3/{NAME}: shows other pixels than manifest.csv says",
+        f"missing: frost/2/{NAME}",
+        f"foreign: .run-0123456789ab: {left}",
+        "foreign: fog/notes.txt: not in manifest.csv",
+        f"foreign: frost/1/leftImg8bit/val/aa/.x-0123456789ab.png: {left}",
+        "bad: frost/2/gtFine: link that leads nowhere; repeat 'robustseg generate-c' to mend it",
+        "8 problems in cityscapes_c",
+    ]
+
+
+def test_check_expects_every_image_in_every_cell(
+    root_c: Path, place: Path, robustseg: Robustseg
+) -> None:
+    few = ("--corruptions", "fog", "--severities", "4", "--workers", "0", "-q", "--limit", "1")
+    assert robustseg("generate-c", *few)[0] == 0
+    code, out, _ = robustseg("check", "--root-c", "cityscapes_c", "-q")
+    assert code == 1
+    assert out.splitlines()[1:] == [f"missing: fog/4/{NAME}", "1 problem in cityscapes_c"]
+
+
+def test_check_expects_every_image_of_the_clean_set_if_told(
+    place: Path, robustseg: Robustseg
+) -> None:
+    few = ("--corruptions", "fog", "--severities", "4", "--workers", "0", "-q", "--limit", "1")
+    assert robustseg("generate-c", *few)[0] == 0
+    code, out, _ = robustseg("check", "--root-c", "cityscapes_c", "-q")
+    assert code == 0
+    assert out.splitlines()[-1] == "cityscapes_c is whole: 1 image in 1 cell"
+    code, out, _ = robustseg("check", "--root-c", "cityscapes_c", "--root", "cityscapes", "-q")
+    assert code == 1
+    assert out.splitlines()[-2:] == [f"missing: fog/4/{NAME}", "1 problem in cityscapes_c"]
+
+
+@pytest.mark.parametrize("change", ["seed", "definition", "gone"])
+def test_check_of_a_set_whose_record_is_another(
+    change: str, root_c: Path, robustseg: Robustseg
+) -> None:
+    record = root_c / "cityscapes_c.json"
+    if change == "gone":
+        record.unlink()
+    else:
+        content = json.loads(record.read_text())
+        record.write_text(json.dumps(content | {change: {"seed": 5, "definition": "x"}[change]}))
+    code, out, _ = robustseg("check", "--root-c", "cityscapes_c", "-q")
+    assert code == 1
+    lines = out.splitlines()
+    if change == "gone":
+        assert lines[0] == "missing: cityscapes_c.json, which says how the set was made"
+        return
+    made = "made with seed 0, imagecorruptions-1.1.2, rgb, but cityscapes_c.json says"
+    assert sum(made in line for line in lines) == 6
+    assert lines[-1] == "6 problems in cityscapes_c"
+
+
+def test_check_of_a_set_without_manifest_sees_what_can_be_read(
+    root_c: Path, robustseg: Robustseg
+) -> None:
+    (root_c / "manifest.csv").unlink()
+    (root_c / "README").touch()
+    note = "no manifest.csv: only seen whether each file can be read; generate-c adds one"
+    code, out, _ = robustseg("check", "--root-c", "cityscapes_c", "-q")
+    assert code == 0
+    assert out.splitlines()[1:] == [note, "cityscapes_c is whole: 2 images in 3 cells"]
+    (root_c / "frost/2" / NAME).write_bytes(b"")
+    code, out, _ = robustseg("check", "--root-c", "cityscapes_c", "-q")
+    assert code == 1
+    bad = f"bad: frost/2/{NAME}: is empty (0 bytes)"
+    assert out.splitlines()[1:] == [bad, note, "1 problem in cityscapes_c"]
+
+
+def test_check_of_no_corrupted_set_is_one_line(
+    place: Path, robustseg: Robustseg, tmp_path: Path
+) -> None:
+    for folder in ("nowhere", "cityscapes"):
+        code, out, err = robustseg("check", "--root-c", folder)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"robustseg: error: no corrupted set at {folder}: give the folder")
+        assert err.count("\n") == 1
+
+
+def test_check_of_a_damaged_manifest_is_one_line(root_c: Path, robustseg: Robustseg) -> None:
+    (root_c / "manifest.csv").write_text("path\n")
+    for command in (("check", "--root-c", "cityscapes_c"), ("generate-c", "-q")):
+        code, out, err = robustseg(*command)
+        assert (code, out) == (2, "")
+        assert "manifest.csv is damaged: move it away" in err.splitlines()[-1]
+    assert (root_c / "manifest.csv").read_text() == "path\n"
+
+
+def test_check_of_both_sets(root_c: Path, place: Path, robustseg: Robustseg) -> None:
+    command = ("check", "--root", "cityscapes", "--root-c", "cityscapes_c", "-q")
+    code, out, _ = robustseg(*command)
+    assert code == 0
+    assert "cityscapes is a valid data set" in out
+    assert out.splitlines()[-1] == "cityscapes_c is whole: 2 images in 3 cells"
+    (place / "cityscapes/leftImg8bit/val/aa/aa_000001_000019_leftImg8bit.png").write_bytes(b"")
+    assert robustseg(*command)[0] == 1
 
 
 def test_report_of_results(place: Path, robustseg: Robustseg) -> None:
