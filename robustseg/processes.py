@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from robustseg.errors import RobustsegError
 
-__all__ = ["run_in_processes"]
+__all__ = ["interrupts_deferred", "run_in_processes"]
 
 _Work = TypeVar("_Work")
 _Result = TypeVar("_Result")
@@ -83,6 +83,26 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of this block, where the interpreter lets this thread say so.
+
+    Raises:
+        KeyboardInterrupt: At the end, if it came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: came.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came.is_set():
+        raise KeyboardInterrupt
 
 
 @contextmanager

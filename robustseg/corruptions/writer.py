@@ -17,8 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
+from robustseg.corruptions.loading import load_corruptions
 from robustseg.corruptions.making import Job, Target, Work, find_entry, make_files
 from robustseg.corruptions.manifest import (
     RECORD,
@@ -28,7 +27,7 @@ from robustseg.corruptions.manifest import (
     library_versions,
     settle,
 )
-from robustseg.corruptions.severity import CORRUPTIONS, DEFINITION
+from robustseg.corruptions.severity import DEFINITION
 from robustseg.datasets.cityscapes import load_image
 from robustseg.datasets.sample import Frame
 from robustseg.errors import DataError, SettingError
@@ -330,8 +329,7 @@ def _adopt(plan: Plan, job: Job, workers: int, console: Console) -> list[str]:
 def _make(plan: Plan, job: Job, workers: int, console: Console) -> list[str]:
     if not plan.work:
         return []
-    if workers > 1:
-        _compile(plan, console)
+    load_corruptions([t.corruption for work in plan.work for t in work.targets], console)
     failures: list[str] = []
     unusable: Counter[str] = Counter()
     hopeless = ""
@@ -351,22 +349,6 @@ def _make(plan: Plan, job: Job, workers: int, console: Console) -> list[str]:
             f"{left} of {plan.root_c}: {hopeless}; mend that and repeat the command, it goes on"
         )
     return failures
-
-
-def _compile(plan: Plan, console: Console) -> None:
-    """Have the corruptions compiled once, before several processes would each do it.
-
-    Where that was done by an earlier run, it takes less than a second.
-    """
-    from robustseg.corruptions.registry import SMALLEST_SIDE, corrupt
-
-    names = dict.fromkeys(t.corruption for work in plan.work for t in work.targets)
-    small = np.zeros((SMALLEST_SIDE, SMALLEST_SIDE, 3), np.uint8)
-    with console.task("loading the corruptions, compiled at first use", len(names)) as task:
-        for name in names:
-            if name in CORRUPTIONS:
-                corrupt(small, name, 1, np.random.RandomState(0))
-            task.advance(note=name)
 
 
 def _run(

@@ -185,12 +185,21 @@ class Evaluation:
             DataError: An image or label cannot be read; finished cells are kept.
         """
         passes = plan.missing * len(self.frames)
+        if isinstance(self.pictures, ComputedCells):
+            self._load_corruptions(plan, console)
         with (
             console.task("evaluating", passes) as task,
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
         ):
             for cell, wanted in plan.todo.items():
                 self._run_cell(cell, wanted, models, task)
+
+    def _load_corruptions(self, plan: Plan, console: Console) -> None:
+        names = [cell.corruption for cell in plan.todo if cell.severity]
+        if names:
+            from robustseg.corruptions.loading import load_corruptions  # needs OpenCV
+
+            load_corruptions(names, console)
 
     def _run_cell(
         self,
