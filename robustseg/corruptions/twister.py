@@ -76,14 +76,17 @@ def take_over(rng: np.random.RandomState) -> Source:
     Raises:
         SettingError: The stream is over another generator.
     """
-    kind, key, position, has_spare, spare = rng.get_state(legacy=True)
+    state = rng.get_state(legacy=False)
+    kind = state["bit_generator"]
     if kind != "MT19937":
         raise SettingError(
             f"corruptions need a stream over MT19937, got {kind}: use numpy.random.RandomState"
         )
     keys = np.zeros((2, LENGTH), np.uint32)
-    keys[0] = key
-    return Source(keys, np.array([0, position]), np.array([float(has_spare), spare]))
+    keys[0] = state["state"]["key"]
+    position = state["state"]["pos"]
+    spare = [float(state["has_gauss"]), state["gauss"]]
+    return Source(keys, np.array([0, position]), np.array(spare))
 
 
 def give_back(source: Source, rng: np.random.RandomState) -> None:

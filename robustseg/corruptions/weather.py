@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import math
-
 import numpy as np
 import numpy.typing as npt
 
 from robustseg.corruptions.blur import smooth, streak
 from robustseg.corruptions.compiled import compiled
-from robustseg.corruptions.cubic import enlarge_cubic
 from robustseg.corruptions.flakes import draw_centre, enlarge, lay_over
 from robustseg.corruptions.opencv import load_cv2
 from robustseg.corruptions.pixels import FloatArray, quantised
 from robustseg.corruptions.plasma import veil
 from robustseg.corruptions.severity import TABLE, Spatter, level
-from robustseg.corruptions.textures import FROST_DIGESTS, frost_picture
+from robustseg.corruptions.textures import FROST_DIGESTS, frost_layer
 from robustseg.corruptions.twister import draw_normals
 from robustseg.datasets.sample import ImageArray
 
@@ -46,7 +42,6 @@ def snow(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageA
 
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
-        OpenCVUnavailableError: OpenCV cannot be loaded.
     """
     fall = level(TABLE.snow, severity)
     noise = draw_centre(rng, fall.mean, fall.std, image.shape[:2], fall.zoom)
@@ -119,12 +114,12 @@ def frost(image: ImageArray, severity: int, rng: np.random.RandomState) -> Image
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
         DataError: The photographs are missing or not those of the definition.
-        OpenCVUnavailableError: OpenCV cannot be loaded.
+        RobustsegError: This processor enlarges them to other bytes.
     """
     height, width = image.shape[:2]
     image_weight, frost_weight = level(TABLE.frost, severity)
     names = tuple(FROST_DIGESTS)
-    layer = _frost_layer(names[_draw_below(len(names), rng)], height, width)
+    layer = frost_layer(names[_draw_below(len(names), rng)], height, width)
     top = _draw_below(layer.shape[0] - height, rng)
     left = _draw_below(layer.shape[1] - width, rng)
     frosted = np.empty_like(image)
@@ -217,14 +212,3 @@ def _rim_relief(depth: npt.NDArray[np.uint8]) -> Float32Array:
     lit = cv2.filter2D(cv2.equalizeHist(near), cv2.CV_8U, emboss)
     relief: Float32Array = cv2.blur(lit, (3, 3)).astype(np.float32)
     return relief
-
-
-@functools.lru_cache(maxsize=len(FROST_DIGESTS))
-def _frost_layer(name: str, height: int, width: int) -> ImageArray:
-    """Enlarge a photograph to cover (height, width) with a tenth to spare; read-only."""
-    picture = frost_picture(name)
-    scale = 1.1 * max(1.0, height / picture.shape[0], width / picture.shape[1])
-    size = (math.ceil(picture.shape[1] * scale), math.ceil(picture.shape[0] * scale))
-    layer = enlarge_cubic(picture, size[1], size[0])
-    layer.flags.writeable = False
-    return layer

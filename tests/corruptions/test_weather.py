@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robustseg.corruptions import weather
+from robustseg.corruptions import textures, weather
 from robustseg.datasets.sample import ImageArray
 
 GREY = np.full((64, 96, 3), 90, np.uint8)
@@ -53,13 +53,13 @@ def test_fog_keeps_black_images_black_and_stays_below_the_brightest_value() -> N
 
 def test_frost_draws_each_picture_but_the_sixth(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
-    frost_layer = weather._frost_layer
+    frost_layer = textures.frost_layer
 
     def record(name: str, height: int, width: int) -> ImageArray:
         drawn.append(name)
         return frost_layer(name, height, width)
 
-    monkeypatch.setattr(weather, "_frost_layer", record)
+    monkeypatch.setattr(weather, "frost_layer", record)
     for seed in range(60):
         weather.frost(GREY, 1, np.random.RandomState(seed))
     assert set(drawn) == {"frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg"}
@@ -67,7 +67,7 @@ def test_frost_draws_each_picture_but_the_sixth(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (600, 901), (1024, 700), (33, 2048)])
 def test_frost_layer_covers_the_image(height: int, width: int) -> None:
-    layer = weather._frost_layer("frost4.jpg", height, width)
+    layer = textures.frost_layer("frost4.jpg", height, width)
     assert layer.shape[0] > height
     assert layer.shape[1] > width
     assert layer.shape[1] / layer.shape[0] == pytest.approx(527 / 350, rel=0.01)
@@ -77,7 +77,7 @@ def test_frost_is_the_weighted_sum_with_a_crop() -> None:
     stream = np.random.RandomState(11)
     index = int(stream.randint(5))
     names = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
-    layer = weather._frost_layer(names[index], 64, 96).astype(float)
+    layer = textures.frost_layer(names[index], 64, 96).astype(float)
     top, left = stream.randint(layer.shape[0] - 64), stream.randint(layer.shape[1] - 96)
     crop = layer[top : top + 64, left : left + 96]
     expected = np.minimum(0.7 * 90 + 0.7 * crop, 255)
