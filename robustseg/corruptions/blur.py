@@ -78,10 +78,10 @@ def defocus_blur(image: ImageArray, severity: int, rng: np.random.RandomState) -
         SettingError: The severity is not an integer from 1 to 5.
     """
     defocus = level(TABLE.defocus_blur, severity)
-    radius, groups = _disk_groups(defocus.radius, defocus.edge_sigma)
-    edges = ((radius, radius), (radius, radius), (0, 0))
+    groups = _disk_groups(defocus.radius, defocus.edge_sigma)
+    edge = (groups.radius, groups.radius)
     blurred = np.empty_like(image)
-    grouped_sums(np.pad(image, edges, mode="reflect"), radius, groups, blurred)
+    grouped_sums(np.pad(image, (edge, edge, (0, 0)), mode="reflect"), groups, blurred)
     return blurred
 
 
@@ -167,9 +167,8 @@ def _half_line(
 
 
 @functools.cache
-def _disk_groups(radius: int, edge_sigma: float) -> tuple[int, Groups]:
-    kernel = _disk(radius, edge_sigma)
-    return kernel.shape[0] // 2, group_taps(kernel)
+def _disk_groups(radius: int, edge_sigma: float) -> Groups:
+    return group_taps(_disk(radius, edge_sigma))
 
 
 def _line(length: int, angle: float) -> list[tuple[int, int]]:

@@ -9,9 +9,9 @@ Kernel = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 def kernel_of_few_values(radius: int, seed: int) -> Kernel:
-    side = 2 * radius + 1
     values = [0.0, 0.001, 0.004, 0.0125, 1e-30]
-    return np.random.RandomState(seed).choice(values, (side, side)).astype(np.float32)
+    lower = np.random.RandomState(seed).choice(values, (radius + 1, 2 * radius + 1))
+    return np.concatenate((lower[:0:-1], lower)).astype(np.float32)
 
 
 def test_groups_hold_every_tap_once() -> None:
@@ -21,10 +21,15 @@ def test_groups_hold_every_tap_once() -> None:
     start = 0
     for end, weight in zip(groups.ends, groups.weights, strict=True):
         for dy, dx in groups.shifts[start:end]:
-            assert rebuilt[dy + 3, dx + 3] == 0
-            rebuilt[dy + 3, dx + 3] = weight
+            assert rebuilt[3 + dy, 3 + dx] == 0
+            rebuilt[3 + dy, 3 + dx] = rebuilt[3 - dy, 3 + dx] = weight
         start = end
     np.testing.assert_array_equal(rebuilt, np.where(kernel > 1e-20, kernel, 0))
+
+
+def test_a_kernel_that_is_another_upside_down_is_refused() -> None:
+    with pytest.raises(ValueError, match="upside down"):
+        group_taps(np.arange(9, dtype=np.float32).reshape(3, 3))
 
 
 @pytest.mark.parametrize("width", [40, SAMPLES // 3, SAMPLES // 3 + 5])
@@ -40,7 +45,7 @@ def test_sums_are_those_of_a_slow_loop(width: int, radius: int) -> None:
         part = padded[dy : dy + 36, dx : dx + width].astype(float)
         expected += float(kernel[dy, dx]) * part
     found = np.empty_like(image)
-    grouped_sums(padded, radius, group_taps(kernel), found)
+    grouped_sums(padded, group_taps(kernel), found)
     # Away from whole numbers the order of the sum does not matter.
     clear = np.abs(expected - np.rint(expected)) > 1e-9
     assert clear.mean() > 0.9
