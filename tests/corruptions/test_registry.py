@@ -31,42 +31,93 @@ LEVELS = st.sampled_from(SEVERITIES)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def stripes() -> ImageArray:
-    y, x = np.mgrid[:64, :80]
+def stripes(height: int = 64, width: int = 80) -> ImageArray:
+    y, x = np.mgrid[:height, :width]
     planes = (3 * x + (y // 8) * 40, 5 * y + (x // 10) * 31, (x * y) // 7 + 11 * (x // 16))
     image = (np.stack(planes, axis=-1) % 256).astype(np.uint8)
-    image[:10, :24] = 255
+    image[: height // 6, : 3 * width // 10] = 255
     return image
 
 
-# The first 16 digits of the SHA-256 of the severities 1-5 one after the other, seed 0. When this
-# was written, the original code gave the same.
-GOLDEN: dict[str, str] = {
-    "motion_blur": "12c849100523fbd3",
-    "defocus_blur": "7932e09325bc4277",
-    "glass_blur": "a881879281d7ef13",
-    "gaussian_blur": "511fbb3919fa16e9",
-    "gaussian_noise": "518def74b6a5eace",
-    "impulse_noise": "308555f01dbbe19b",
-    "shot_noise": "cf50bf7bd6eabad4",
-    "speckle_noise": "c6279d72e7dba89f",
-    "brightness": "caa8231f64b4eb19",
-    "contrast": "fa8efdea8fc488cf",
-    "saturate": "740e170f5dd3010d",
-    "jpeg_compression": "68640b0f12fc0aaa",
-    "snow": "3c47eab377fc5f6a",
-    "spatter": "93a423835b928615",
-    "fog": "b6d3d0f601149680",
-    "frost": "65e2f01bbbf9325c",
+SIZES = ((64, 80), (33, 47), (97, 203), (1024, 2048))
+
+# For each size the first 16 digits of the SHA-256 of severities 1-5 one after the other, seed 0.
+# The original code gave the first column. The code that made the others met every digest that had
+# been recorded from the original at six sizes, of full size too.
+GOLDEN: dict[str, tuple[str, str, str, str]] = {
+    "motion_blur": ("12c849100523fbd3", "7ebb4584f81a3696", "3d6c630d886eddda", "388540852b774bbe"),
+    "defocus_blur": (
+        "7932e09325bc4277",
+        "141ce6ba3ae1ddb8",
+        "01a42e1cc14ee243",
+        "bfda12c110aa9796",
+    ),
+    "glass_blur": ("a881879281d7ef13", "b933d46b72a3346e", "50844ff924275746", "a0ac27069b749190"),
+    "gaussian_blur": (
+        "511fbb3919fa16e9",
+        "4ef6023c32773490",
+        "2362c28c44ca5715",
+        "92d64b738be9fcc8",
+    ),
+    "gaussian_noise": (
+        "518def74b6a5eace",
+        "aabbc6730e9da3b5",
+        "a5efd4a7734c3668",
+        "3df724ddc4c4a8f4",
+    ),
+    "impulse_noise": (
+        "308555f01dbbe19b",
+        "9bc5b0fd844fff10",
+        "63c671a45b0642db",
+        "ef09ac51dd59f4cb",
+    ),
+    "shot_noise": ("cf50bf7bd6eabad4", "143b4fa90f67730d", "f6958881a3edac88", "ecda1d9f4393e139"),
+    "speckle_noise": (
+        "c6279d72e7dba89f",
+        "fea4472884653895",
+        "4fa0adb779a39747",
+        "91426f370f07bbe6",
+    ),
+    "brightness": ("caa8231f64b4eb19", "948ba44f935934bb", "b6a1b892b2d11c76", "fe5702a25aef081a"),
+    "contrast": ("fa8efdea8fc488cf", "fefe7696f7228b46", "5398b198f3d3425f", "072d4798c28e8da7"),
+    "saturate": ("740e170f5dd3010d", "7e39598bc906a440", "1abf9d54a7af5ad2", "864992cc5498172d"),
+    "jpeg_compression": (
+        "68640b0f12fc0aaa",
+        "8b41f4354bfaf149",
+        "2ca3ab23f014f42a",
+        "dc4b3b78ad609114",
+    ),
+    "snow": ("3c47eab377fc5f6a", "3fff3495a51b9dea", "2e39e2f8f89e763e", "e7c3142857d1d233"),
+    "spatter": ("93a423835b928615", "d14348de8d024c54", "5548a296807c5567", "dd3f0ce0a3f37068"),
+    "fog": ("b6d3d0f601149680", "63583f24f2726680", "23c3547cf746fe98", "433f09c686ea6de9"),
+    "frost": ("65e2f01bbbf9325c", "46f37f05f2af2119", "6b8cbb86a234e28e", "181cd80c06b06c76"),
 }
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_bytes_are_the_same_on_every_machine(name: str) -> None:
+def test_bytes_are_the_same_on_every_machine(name: str, size: tuple[int, int]) -> None:
     digest = hashlib.sha256()
+    image = stripes(*size)
     for severity in SEVERITIES:
-        digest.update(corrupt(stripes(), name, severity, np.random.RandomState(0)).tobytes())
-    assert digest.hexdigest()[:16] == GOLDEN[name]
+        digest.update(corrupt(image, name, severity, np.random.RandomState(0)).tobytes())
+    assert digest.hexdigest()[:16] == GOLDEN[name][SIZES.index(size)]
+
+
+def test_layout_in_memory_and_protection_do_not_matter() -> None:
+    image = stripes()
+    wanted = corrupt(image, "motion_blur", 2, np.random.RandomState(0))
+    turned = np.asfortranarray(image)
+    frozen = image.copy()
+    frozen.flags.writeable = False
+    for same in (turned, frozen, image[::-1][::-1], image[..., ::-1][..., ::-1]):
+        found = corrupt(same, "motion_blur", 2, np.random.RandomState(0))
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_streams_must_be_as_many_as_severities() -> None:
+    with pytest.raises(SettingError, match="2 severities need as many streams, got 1"):
+        list(corrupt_severities(stripes(), "fog", [1, 2], [np.random.RandomState(0)]))
 
 
 @given(image=IMAGES, name=NAMES, severity=LEVELS, seed=SEEDS)
