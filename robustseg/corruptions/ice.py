@@ -79,10 +79,11 @@ def frost_procedural(image: ImageArray, severity: int, rng: np.random.RandomStat
     """
     weights = level(EXTRA_TABLE.frost_procedural, severity)
     # In hundredths the weights are whole, and no sum passes 16 bits.
-    image_weight, ice_weight = (np.uint16(round(100 * weight)) for weight in weights)
-    mixed = image * image_weight
-    mixed += ice_layer(image.shape[0], image.shape[1], rng) * ice_weight
-    mixed //= np.uint16(100)
+    image_weight, ice_weight = (round(100 * weight) for weight in weights)
+    # numpy 1 would keep the product of bytes and a small number in bytes
+    mixed = image.astype(np.uint16) * image_weight
+    mixed += ice_layer(image.shape[0], image.shape[1], rng).astype(np.uint16) * ice_weight
+    mixed //= 100
     made: ImageArray = np.minimum(mixed, 255).astype(np.uint8)
     return made
 
