@@ -52,19 +52,20 @@ def _copy_tile(
 
 
 @compiled
-def _add_line(total: FloatArray, source: FloatArray, start: Offsets, weight: FloatArray) -> None:
-    """Add eight taps to each sum, one after the other."""
+def _add_line(
+    total: FloatArray, source: FloatArray, start: Offsets, weight: FloatArray, begin: bool
+) -> None:
+    """Add eight taps to each sum, one after the other; at the beginning to nothing."""
     a, b, c, d = UP(start[0]), UP(start[1]), UP(start[2]), UP(start[3])
     e, f, g, h = UP(start[4]), UP(start[5]), UP(start[6]), UP(start[7])
     p, q, r, s, t, u, v, w = weight
     for i in range(total.size):
         k = UP(i)
-        near = (
-            ((total[k] + p * source[a + k]) + q * source[b + k]) + r * source[c + k]
-        ) + s * source[d + k]
-        total[k] = (
-            ((near + t * source[e + k]) + u * source[f + k]) + v * source[g + k]
-        ) + w * source[h + k]
+        value = 0.0 if begin else total[k]
+        value = (value + p * source[a + k]) + q * source[b + k]
+        value = (value + r * source[c + k]) + s * source[d + k]
+        value = (value + t * source[e + k]) + u * source[f + k]
+        total[k] = (value + v * source[g + k]) + w * source[h + k]
 
 
 @compiled
@@ -107,11 +108,9 @@ def line_sums(
             )
             count = min(SAMPLES, width - left)
             for y in range(top, min(top + ROWS, height)):
-                total[:] = 0.0
                 for j in range(0, taps, 8):
-                    _add_line(
-                        total, flat, start[j : j + 8] + (y - top) * samples, weight[j : j + 8]
-                    )
+                    here = start[j : j + 8] + (y - top) * samples
+                    _add_line(total, flat, here, weight[j : j + 8], j == 0)
                 if as_bytes:
                     for i in range(count):
                         out[y, UP(left + i)] = np.uint8(np.int32(min(total[UP(i)], 255.0)))
@@ -123,50 +122,35 @@ def line_sums(
 @compiled
 def _add_pairs(
     total: FloatArray,
-    count: int,
     source: FloatArray,
     centre: int,
     reach: Offsets,
     weight: FloatArray,
+    middle: float,
+    begin: bool,
 ) -> None:
-    """Add four symmetric pairs of taps to each sum, one pair after the other."""
-    a, b, c, d = (
-        UP(centre - reach[0]),
-        UP(centre - reach[1]),
-        UP(centre - reach[2]),
-        UP(centre - reach[3]),
-    )
-    e, f, g, h = (
-        UP(centre + reach[0]),
-        UP(centre + reach[1]),
-        UP(centre + reach[2]),
-        UP(centre + reach[3]),
-    )
+    """Add four symmetric pairs of taps to each sum, one after the other; at first to the middle."""
+    o, a, b = UP(centre), UP(centre - reach[0]), UP(centre - reach[1])
+    c, d, e = UP(centre - reach[2]), UP(centre - reach[3]), UP(centre + reach[0])
+    f, g, h = UP(centre + reach[1]), UP(centre + reach[2]), UP(centre + reach[3])
     p, q, r, s = weight
-    for i in range(count):
+    for i in range(total.size):
         k = UP(i)
-        near = (total[k] + (source[a + k] + source[e + k]) * p) + (
-            source[b + k] + source[f + k]
-        ) * q
-        total[k] = (near + (source[c + k] + source[g + k]) * r) + (
-            source[d + k] + source[h + k]
-        ) * s
+        value = source[o + k] * middle if begin else total[k]
+        value += (source[a + k] + source[e + k]) * p
+        value += (source[b + k] + source[f + k]) * q
+        value += (source[c + k] + source[g + k]) * r
+        total[k] = value + (source[d + k] + source[h + k]) * s
 
 
 @compiled
 def _pair_sum(
-    total: FloatArray,
-    count: int,
-    source: FloatArray,
-    centre: int,
-    reach: Offsets,
-    weight: FloatArray,
+    total: FloatArray, source: FloatArray, centre: int, reach: Offsets, weight: FloatArray
 ) -> None:
     """Sum the centre, then the pairs from the outermost to the innermost."""
-    for i in range(count):
-        total[UP(i)] = source[UP(centre + i)] * weight[0]
     for j in range(1, weight.size, 4):
-        _add_pairs(total, count, source, centre, reach[j : j + 4], weight[j : j + 4])
+        four = weight[j : j + 4]
+        _add_pairs(total, source, centre, reach[j : j + 4], four, weight[0], j == 1)
 
 
 @compiled
@@ -209,30 +193,50 @@ def pair_sums(
         rows = min(ROWS, height - top)
         for left in range(0, width, SAMPLES):
             _copy_tile(source, channels, top - radius, left // channels, scale, tile)
-            count = min(SAMPLES, width - left)
+            end = margin + min(left + SAMPLES, width)
             for y in range(rows):
-                _pair_sum(total, count, flat, (y + radius) * SAMPLES, distance * SAMPLES, weight)
-                _round_into(total, count, single, once[y], margin + left)
+                part = once[y, margin + left : end]
+                _pair_sum(part, flat, (y + radius) * SAMPLES, distance * SAMPLES, weight)
+                if single:
+                    _round(part, part)
         for y in range(rows):
-            row = once[y]
-            for i in range(margin):
-                row[i] = row[margin + i % channels]
-                row[margin + width + i] = row[margin + width - channels + i % channels]
-            for left in range(0, width, 2 * SAMPLES):
-                count = min(2 * SAMPLES, width - left)
-                _pair_sum(total, count, row, margin + left, distance * channels, weight)
-                if as_bytes:
-                    for i in range(count):
-                        out[top + y, UP(left + i)] = quantised(total[UP(i)])
-                else:
-                    _round_into(total, count, single, out[top + y], left)
+            _sum_along(
+                once[y], margin, channels, distance, weight, single, as_bytes, total, out[top + y]
+            )
 
 
 @compiled
-def _round_into(total: FloatArray, count: int, single: bool, out: Rows, at: int) -> None:
-    if single:
-        for i in range(count):
-            out[UP(at + i)] = np.float32(total[UP(i)])
-    else:
-        for i in range(count):
-            out[UP(at + i)] = total[UP(i)]
+def _sum_along(
+    row: FloatArray,
+    margin: int,
+    channels: int,
+    distance: Offsets,
+    weight: FloatArray,
+    single: bool,
+    as_bytes: bool,
+    total: FloatArray,
+    out: Rows,
+) -> None:
+    """Convolve one row, whose first and last ``margin`` samples are yet to be filled."""
+    width = out.size
+    for i in range(margin):
+        row[i] = row[margin + i % channels]
+        row[margin + width + i] = row[margin + width - channels + i % channels]
+    for left in range(0, width, total.size):
+        part = total[: min(total.size, width - left)]
+        _pair_sum(part, row, margin + left, distance * channels, weight)
+        target = out[left : left + part.size]
+        if single:
+            _round(part, target)
+        elif as_bytes:
+            for i in range(part.size):
+                target[UP(i)] = quantised(part[UP(i)])
+        else:
+            target[:] = part
+
+
+@compiled
+def _round(values: FloatArray, out: Rows) -> None:
+    """Round to single precision."""
+    for i in range(values.size):
+        out[UP(i)] = np.float32(values[UP(i)])
