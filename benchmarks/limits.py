@@ -33,7 +33,7 @@ SAMPLES = 3 * SHAPE[0] * SHAPE[1]
 DOUBLES, SINGLES, SHORTS = 4, 8, 16
 """Numbers in a vector of 256 bits."""
 
-DIVISION, ROOT = 10, 18
+DIVISION, ROOT = 8, 15
 """Vector operations that could be done while the divider works on one vector of doubles."""
 
 WORD = 16 / SINGLES
