@@ -101,14 +101,19 @@ def _write_exclusively(path: Path, content: str) -> bool:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file that exists; other processes wait here until the block ends."""
-    try:
-        stream: IO[bytes] = path.open("rb+")  # network file systems lock only what can be written
-    except PermissionError:
-        stream = path.open("rb")
-    with stream:
+    with _open_to_lock(path) as stream:
         with suppress(OSError):  # a file system without locks: go on as if alone
             _lock(stream, "LOCK_EX")
         yield
+
+
+def _open_to_lock(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb+")  # network file systems lock only what can be written
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return path.open("rb")
 
 
 def share_lock(stream: IO[bytes]) -> None:
@@ -123,7 +128,7 @@ def try_lock(path: Path) -> bool:
     False as well where the file system has no locks, since nobody can tell then.
     """
     try:
-        with path.open("rb+") as stream:
+        with _open_to_lock(path) as stream:
             _lock(stream, "LOCK_EX", "LOCK_NB")
     except OSError:
         return False

@@ -35,7 +35,7 @@ def run_in_processes(
     Args:
         function: Importable by name; what it raises is raised here.
         pieces: The work.
-        workers: How many processes, at least 1.
+        workers: How many processes; 0 or 1 works in this one.
         on_end: Called before the pieces that have begun are waited for, whether or not all is done;
             it can tell them to end early.
 
@@ -45,6 +45,9 @@ def run_in_processes(
     Raises:
         RobustsegError: A process was killed from outside.
     """
+    if workers <= 1:
+        yield from ((piece, function(piece)) for piece in pieces)
+        return
     # a fork of a process in which torch has started threads can hang; a fresh one cannot
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)

@@ -24,6 +24,9 @@ UP = np.uintp
 SAMPLES = 2048
 """Samples whose sums are taken at a time."""
 
+MOST_EQUAL = 65535 // 255
+"""Bytes whose sum fits 16 bits."""
+
 NEGLIGIBLE = 2.0**-60
 """Weights below it cannot move a sum of bytes past a whole number."""
 
@@ -49,13 +52,13 @@ def group_taps(kernel: npt.NDArray[np.float32]) -> Groups:
     """Sort the taps of a kernel by their weight.
 
     Args:
-        kernel: float32 (2 R + 1, 2 R + 1), the same upside down; at most 257 taps may be equal.
+        kernel: float32 (2 R + 1, 2 R + 1), the same upside down; at most 257 taps equal.
 
     Returns:
         Its groups of equal taps.
 
     Raises:
-        ValueError: The kernel is not the same upside down.
+        ValueError: The kernel is not the same upside down, or too many taps are equal.
     """
     if not np.array_equal(kernel, kernel[::-1]):
         raise ValueError("kernel is not the same upside down")
@@ -66,6 +69,8 @@ def group_taps(kernel: npt.NDArray[np.float32]) -> Groups:
         shifts.append(np.argwhere(lower == weight) - (0, radius))
         weights.append(float(weight))
         ends.append(sum(map(len, shifts)))
+    if max(np.unique(kernel[kernel > NEGLIGIBLE], return_counts=True)[1]) > MOST_EQUAL:
+        raise ValueError(f"more than {MOST_EQUAL} taps are equal")
     return Groups(radius, np.concatenate(shifts), np.array(ends), np.array(weights))
 
 
@@ -118,11 +123,11 @@ def grouped_sums(padded: ImageArray, groups: Groups, out: ImageArray) -> None:
         for left in range(0, target.size, SAMPLES):
             count = min(SAMPLES, target.size - left)
             places = steps + left
-            total[:] = 0.0
+            total[:count] = 0.0
             start = 0
             for g in range(groups.weights.size):
                 end = groups.ends[g]
-                sums[:] = 0
+                sums[:count] = 0
                 while start + 4 <= end:
                     _add_four(sums, count, source, places[start : start + 4])
                     start += 4

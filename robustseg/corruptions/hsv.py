@@ -103,4 +103,7 @@ def shift_hsv(image: ImageArray, changes: list[tuple[float, float, float]]) -> l
     """
     out = np.empty((len(changes), image.size), np.uint8)
     _shift_hsv(image.ravel(), np.array(changes), out)
-    return [changed.reshape(image.shape) for changed in out]
+    if len(changes) == 1:
+        return [out[0].reshape(image.shape)]
+    # Copies, so that keeping one does not keep all.
+    return [changed.reshape(image.shape).copy() for changed in out]

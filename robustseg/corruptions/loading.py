@@ -29,6 +29,8 @@ def load_corruptions(names: Iterable[str], console: Console) -> None:
     from robustseg.corruptions.registry import SMALLEST_SIDE, corrupt
 
     wanted = [name for name in CORRUPTIONS if name in set(names)]
+    if not wanted:
+        return
     small = np.zeros((SMALLEST_SIDE, SMALLEST_SIDE, 3), np.uint8)
     with console.task("loading the corruptions, compiled at first use", len(wanted)) as task:
         for name in wanted:

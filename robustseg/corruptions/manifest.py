@@ -114,10 +114,10 @@ def read_manifest(root_c: Path) -> dict[str, Entry]:
     try:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         head, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-        if tuple(head) != COLUMNS:
+        if tuple(head) != COLUMNS or not text.endswith("\n"):
             raise ValueError(head)
         return {row[0]: _parse(row) for row in rows}
-    except (ValueError, TypeError, csv.Error) as error:
+    except (ValueError, TypeError, IndexError, csv.Error) as error:
         raise DataError(
             f"{path} is damaged: move it away; 'robustseg generate-c' makes it anew from the files"
         ) from error

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robustseg.corruptions.compiled import compiled
-from robustseg.corruptions.pixels import quantised
+from robustseg.corruptions.pixels import quantise, quantised
 from robustseg.corruptions.poisson import fill_counts
 from robustseg.corruptions.severity import TABLE, level
 from robustseg.corruptions.twister import (
@@ -23,6 +23,8 @@ from robustseg.datasets.sample import ImageArray
 __all__ = ["gaussian_noise", "impulse_noise", "shot_noise", "speckle_noise"]
 
 Bytes = npt.NDArray[np.uint8]
+U32 = np.uint32
+UP = np.uintp
 
 RUN = 4096
 """Samples that are disturbed at a time, so that their noise stays in the cache."""
@@ -65,8 +67,7 @@ def shot_noise(image: ImageArray, severity: int, rng: np.random.RandomState) -> 
     tones = np.arange(math.ceil(photons) + 1) / float(photons)
     source = take_over(rng)
     noisy = np.empty_like(image)
-    tones_as_bytes = (np.clip(tones, 0, 1) * 255).astype(np.uint8)
-    fill_counts(source, image.ravel(), means, tones_as_bytes, noisy.ravel())
+    fill_counts(source, image.ravel(), means, quantise(tones), noisy.ravel())
     give_back(source, rng)
     return noisy
 
@@ -135,12 +136,9 @@ def _add_normals(
         stop = min(start + RUN, image.size)
         fill_normals(source, normals[: stop - start])
         for i in range(stop - start):
-            k = np.uintp(start + i)
+            k = UP(start + i)
             unit = image[k] / 255.0
-            out[k] = quantised(unit + (constant + slope * unit) * (std * normals[np.uintp(i)]))
-
-
-U32 = np.uint32
+            out[k] = quantised(unit + (constant + slope * unit) * (std * normals[UP(i)]))
 
 
 @compiled
@@ -154,12 +152,12 @@ def _impulses(source: Source, image: Bytes, high: int, low: int, out: Bytes) -> 
         for i in range(count):
             first, second = words[2 * i] >> U32(5), words[2 * i + 1] >> U32(6)
             hit = (first < bound) | ((first == bound) & (second < rest))
-            out[np.uintp(start + i)] = np.uint8(1) if hit else np.uint8(0)
+            out[UP(start + i)] = np.uint8(1) if hit else np.uint8(0)
     for start in range(0, image.size, RUN):
         count = min(RUN, image.size - start)
         fill_words(source, words[: 2 * count])
         for i in range(count):
-            k = np.uintp(start + i)
+            k = UP(start + i)
             # The uniform is below one half if its first bit is 0.
             salt = np.uint8(255) if words[2 * i] < U32(0x80000000) else np.uint8(0)
             out[k] = salt if out[k] else image[k]

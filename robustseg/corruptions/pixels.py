@@ -10,22 +10,10 @@ import numpy.typing as npt
 from robustseg.corruptions.compiled import compiled
 from robustseg.datasets.sample import ImageArray
 
-__all__ = ["FloatArray", "fused", "quantise", "quantised", "to_unit"]
+__all__ = ["FloatArray", "fused", "quantise", "quantised"]
 
 FloatArray = npt.NDArray[np.float64]
 """float64 intensities, 0-1 unless said otherwise."""
-
-
-def to_unit(image: ImageArray) -> FloatArray:
-    """Scale bytes to intensities.
-
-    Args:
-        image: uint8, any shape, 0-255.
-
-    Returns:
-        float64 of the same shape, 0-1.
-    """
-    return image / 255.0
 
 
 def quantise(values: npt.NDArray[np.floating[Any]]) -> ImageArray:

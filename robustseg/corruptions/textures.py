@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.util
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def frost_picture(name: str) -> ImageArray:
             picture = np.array(file.convert("RGB"))
     except OSError as error:
         raise DataError(
-            f"{path}: cannot read the photograph of frost ({error}): {_REMEDY}"
+            f"{path}: cannot read the photograph of frost ({error.strerror or error}): {_REMEDY}"
         ) from error
     found = hashlib.sha256(picture.tobytes()).hexdigest()
     if found != FROST_DIGESTS[name]:
@@ -82,7 +83,9 @@ def frost_picture(name: str) -> ImageArray:
     return picture
 
 
-@functools.lru_cache(maxsize=len(FROST_DIGESTS))
+_making = threading.Lock()
+
+
 def frost_layer(name: str, height: int, width: int) -> ImageArray:
     """Enlarge a photograph to cover an image with a tenth to spare, and check what comes out.
 
@@ -98,8 +101,14 @@ def frost_layer(name: str, height: int, width: int) -> ImageArray:
         DataError: The file is missing, unreadable or another picture.
         RobustsegError: This processor made other bytes than those of the definition.
     """
-    if (name, height, width) not in LAYER_DIGESTS and (height, width) != SAMPLE[1:]:
-        frost_layer(*SAMPLE)  # shows that sizes without a digest will be right as well
+    if (name, height, width) not in LAYER_DIGESTS:
+        _enlarged(*SAMPLE)  # shows that sizes without a digest will be right as well
+    with _making:  # threads that start together would each make it
+        return _enlarged(name, height, width)
+
+
+@functools.lru_cache(maxsize=len(FROST_DIGESTS) + 1)
+def _enlarged(name: str, height: int, width: int) -> ImageArray:
     picture = frost_picture(name)
     scale = 1.1 * max(1.0, height / picture.shape[0], width / picture.shape[1])
     size = (math.ceil(picture.shape[0] * scale), math.ceil(picture.shape[1] * scale))

@@ -121,7 +121,7 @@ def _mix(new: Words, start: int, stop: int, far: Words, shift: int, old: Words) 
     for i in range(start, stop):
         k = UP(i)
         word = (old[k] & UPPER) | (old[k + UP(1)] & LOWER)
-        new[k] = far[k + UP(shift)] ^ (word >> ONE) ^ (MATRIX if word & ONE else ZERO)
+        new[k] = far[UP(i + shift)] ^ (word >> ONE) ^ (MATRIX if word & ONE else ZERO)
 
 
 @compiled

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from robustseg.corruptions.manifest import (
     MANIFEST,
@@ -25,13 +24,12 @@ from robustseg.datasets.cityscapes import BadFileError, list_frames, load_image
 from robustseg.datasets.layout import IMAGES, LABELS
 from robustseg.errors import DataError
 from robustseg.processes import run_in_processes
-from robustseg.progress import Console
+from robustseg.progress import Console, counted
 
 __all__ = ["Verdict", "verify_set"]
 
+_REPEAT = "repeat 'robustseg generate-c'"
 _LEFTOVER = "left by a run that was stopped: repeat 'robustseg generate-c', which removes it"
-
-_Piece = TypeVar("_Piece")
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,9 @@ def verify_set(root_c: Path, workers: int, console: Console, root: Path | None =
     others = sorted(set(found) - set(images))
     problems += filter(None, (_foreign(root_c, name, bool(entries)) for name in others))
     problems += _deviations(entries, record)
+    empty = cells_of(root_c) if not images else []
+    if empty:
+        problems.append(f"missing: all images of {counted(len(empty), 'cell')}: {_REPEAT}")
     parts = [name.split("/", 2) for name in expected or images]
     return Verdict(
         files=len(images),
@@ -155,10 +156,18 @@ def _deviations(entries: dict[str, Entry], record: Record | None) -> list[str]:
     if record is None:
         return [f"missing: {RECORD}, which says how the set was made"] if entries else []
     made = {path: _how(entry, record) for path, entry in sorted(entries.items())}
-    return [
+    problems = [
         f"bad: {path}: made with {how}, but {RECORD} says {record}"
         for path, how in made.items()
         if how != str(record)
+    ]
+    versions: dict[str, set[str]] = {}
+    for entry in entries.values():
+        versions.setdefault(entry.corruption, set()).add(entry.definition)
+    return problems + [
+        f"bad: {name}: made with {' and with '.join(sorted(some))}: move it away and {_REPEAT}"
+        for name, some in sorted(versions.items())
+        if len(some) > 1
     ]
 
 
@@ -178,20 +187,13 @@ def _read_all(
     pieces = [(name, entries.get(name)) for name in sorted(names)]
     problems = []
     with console.task(f"reading {root_c}", len(pieces)) as task:
-        for (name, _), problem in _apply(partial(_read_one, root_c), pieces, workers):
+        for (name, _), problem in run_in_processes(
+            partial(_read_one, root_c), pieces, workers if pieces else 0
+        ):
             task.advance()
             if problem:
                 problems.append(f"bad: {name}: {problem}")
     return sorted(problems)
-
-
-def _apply(
-    function: Callable[[_Piece], str], pieces: Sequence[_Piece], workers: int
-) -> Iterator[tuple[_Piece, str]]:
-    if workers > 1 and pieces:
-        yield from run_in_processes(function, pieces, workers)
-    else:
-        yield from ((piece, function(piece)) for piece in pieces)
 
 
 def _read_one(root_c: Path, piece: tuple[str, Entry | None]) -> str:

@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from robustseg.corruptions.entries import origin_of
 from robustseg.corruptions.loading import load_corruptions
 from robustseg.corruptions.making import Job, Target, Work, find_entry, make_files
 from robustseg.corruptions.manifest import (
@@ -27,7 +28,7 @@ from robustseg.corruptions.manifest import (
     library_versions,
     settle,
 )
-from robustseg.corruptions.severity import DEFINITION
+from robustseg.corruptions.severity import CORRUPTIONS, DEFINITION
 from robustseg.datasets.cityscapes import load_image
 from robustseg.datasets.sample import Frame
 from robustseg.errors import DataError, SettingError
@@ -52,20 +53,24 @@ __all__ = [
     "write_set",
 ]
 
+SCHEMA = 1
 BYTES_PER_SAMPLE = 0.6
 """Size of a corrupted PNG over height x width x 3: 0.54 on average at 1024 x 2048, and a margin."""
 
+BYTES_PER_SAMPLE_OF_SMALL = 0.8
+"""The same below a megapixel: 0.73 at 128 x 256, where neighbouring pixels differ more."""
+
 SECONDS_PER_MEGAPIXEL = 0.04
 """Time of one process for a corrupted image, a mean over the sixteen corruptions."""
+
+SECONDS_TO_START = 2.0
+"""Until the processes are up and have loaded the corruptions."""
 
 PIECES_PER_WORKER = 4
 """Fewer pieces of work would leave workers idle at the end."""
 
 IMAGES_PER_PART = 4
 """A run with fewer images for each part is divided by corruptions too, lest parts be unequal."""
-
-_Piece = TypeVar("_Piece")
-_Outcome = TypeVar("_Outcome")
 
 
 @dataclass(frozen=True)
@@ -156,11 +161,13 @@ def estimate(plan: Plan, workers: int) -> tuple[float, float]:
     """
     for work in plan.work:
         try:
-            samples = load_image(work.frame.image).size * plan.missing
+            size = load_image(work.frame.image).size
         except DataError:
             continue
+        dense = BYTES_PER_SAMPLE if size > 3e6 else BYTES_PER_SAMPLE_OF_SMALL
         busy = max(1, min(workers, os.cpu_count() or 1))
-        return BYTES_PER_SAMPLE * samples, SECONDS_PER_MEGAPIXEL * samples / 3e6 / busy
+        seconds = SECONDS_PER_MEGAPIXEL * size / 3e6 * plan.missing / busy
+        return dense * size * plan.missing, seconds + SECONDS_TO_START
     return 0.0, 0.0
 
 
@@ -179,7 +186,7 @@ def prepare_tree(
 
     Raises:
         SettingError: The folder holds a set of another seed, definition or channel order, or of
-            unknown making.
+            unknown making, or images of another version of a corruption.
         DataError: The record is damaged.
         OSError: A folder cannot be made.
     """
@@ -193,16 +200,32 @@ def prepare_tree(
             "give another --root-c, or move it away"
         )
     if found is None:
-        content = {"schema": 1, **asdict(wanted)}
+        content = {"schema": SCHEMA, **asdict(wanted)}
         write_once(root_c / RECORD, json.dumps(content, indent=1) + "\n")
         found = read_record(root_c)
+    _refuse_other_versions(root_c, corruptions)
     if found != wanted:
         raise SettingError(
-            f"{root_c} was made with {found}, not {wanted}: repeat those or give another --root-c"
+            f"{root_c} was made with {found}, not {wanted}: give the same --seed and "
+            "--channel-order, or another --root-c"
         )
     cells = [root_c / c / str(s) for c in corruptions for s in severities]
     problems = [_link_labels(root / "gtFine", cell) for cell in cells]
     return next((problem for problem in problems if problem), "")
+
+
+def _refuse_other_versions(root_c: Path, corruptions: Sequence[str]) -> None:
+    """See that images of corruptions beyond the sixteen are of one version each."""
+    further = {name: origin_of(name) for name in corruptions if name not in CORRUPTIONS}
+    if not further:
+        return
+    for entry in entries_so_far(root_c).values():
+        now = further.get(entry.corruption, entry.definition)
+        if now != entry.definition:
+            raise SettingError(
+                f"{root_c / entry.corruption} was made with {entry.definition}, not {now}: move it "
+                "away, or give another --root-c"
+            )
 
 
 @dataclass(frozen=True)
@@ -234,10 +257,12 @@ def read_record(root_c: Path) -> Record | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA or content["channel_order"] not in ("rgb", "bgr"):
+            raise ValueError(content)
         return Record(int(content["seed"]), content["definition"], content["channel_order"])
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} is damaged: give another --root-c, or move {root_c} away"
+            f"{path} is damaged or of another version: give another --root-c, or move {root_c} away"
         ) from error
 
 
@@ -317,7 +342,7 @@ def _adopt(plan: Plan, job: Job, workers: int, console: Console) -> list[str]:
         return []
     failures = []
     with job.run.journal() as journal, console.task("hashing files not listed", len(found)) as task:
-        for _, entry in _run(partial(find_entry, job=job), found, workers, lambda: None):
+        for _, entry in run_in_processes(partial(find_entry, job=job), found, workers):
             if isinstance(entry, str):
                 failures.append(entry)
             else:
@@ -334,7 +359,9 @@ def _make(plan: Plan, job: Job, workers: int, console: Console) -> list[str]:
     unusable: Counter[str] = Counter()
     hopeless = ""
     with console.task("writing corrupted images", plan.missing) as task:
-        for work, made in _run(partial(make_files, job=job), plan.work, workers, job.run.stop):
+        for work, made in run_in_processes(
+            partial(make_files, job=job), plan.work, workers, job.run.stop
+        ):
             task.advance(made.done, note=work.frame.id)
             failures += made.failures
             if made.unusable:  # the pieces of one image say the same
@@ -349,18 +376,6 @@ def _make(plan: Plan, job: Job, workers: int, console: Console) -> list[str]:
             f"{left} of {plan.root_c}: {hopeless}; mend that and repeat the command, it goes on"
         )
     return failures
-
-
-def _run(
-    function: Callable[[_Piece], _Outcome],
-    pieces: Sequence[_Piece],
-    workers: int,
-    on_end: Callable[[], None],
-) -> Iterator[tuple[_Piece, _Outcome]]:
-    if workers > 1:
-        yield from run_in_processes(function, pieces, workers, on_end)
-    else:
-        yield from ((piece, function(piece)) for piece in pieces)
 
 
 def free_bytes(folder: Path) -> int:

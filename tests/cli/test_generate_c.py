@@ -126,7 +126,7 @@ def test_channel_order_is_recorded_and_kept(place: Path, robustseg: Robustseg) -
     assert everything(place / "cityscapes_c") == before
     code, _, err = robustseg("generate-c", *few, "--channel-order", "rgb")
     assert code == 2
-    assert "bgr, not seed 0, imagecorruptions-1.1.2, rgb: repeat those" in err
+    assert "bgr, not seed 0, imagecorruptions-1.1.2, rgb: give the same --seed" in err
     assert everything(place / "cityscapes_c") == before
 
 

@@ -221,3 +221,34 @@ def test_the_example_of_the_documentation(place: Path, command: Run) -> None:
     assert len(specks) == 4
     assert 0 < max(specks[:2]) < min(specks[2:])
     assert "dust" in done.stdout.split("Beyond the sixteen")[1]
+
+
+def test_a_stored_set_keeps_to_one_version(place: Path, command: Run) -> None:
+    plugin = place / "my_corruptions.py"
+    arguments = ("--plugin", "my_corruptions", "--corruptions", "grey", "--workers", "0", "-q")
+
+    def write(version: int) -> None:
+        plugin.write_text(
+            "from robustseg.corruptions import register\n\n"
+            f"@register(definition='{version}')\n"
+            f"def grey(image, severity, rng):\n    return image * 0 + {version}\n",
+            encoding="utf-8",
+        )
+
+    write(1)
+    assert command("generate-c", *arguments).returncode == 0
+    made = sorted((place / "cityscapes_c" / "grey").rglob("*.png"))
+    made[0].unlink()
+    write(2)
+    done = command("generate-c", *arguments)
+    assert done.returncode == 2
+    assert "grey was made with my_corruptions.grey, 1, not my_corruptions.grey, 2" in done.stderr
+    assert not made[0].exists()
+    (place / "cityscapes_c" / "manifest.csv").write_text(
+        (place / "cityscapes_c" / "manifest.csv").read_text().replace("grey, 1", "grey, 3", 1)
+    )
+    done = command("check", "--root-c", "cityscapes_c", "-q")
+    assert done.returncode == 1
+    assert (
+        "bad: grey: made with my_corruptions.grey, 1 and with my_corruptions.grey, 3" in done.stdout
+    )

@@ -304,6 +304,14 @@ def test_check_of_a_set_without_manifest_sees_what_can_be_read(
     assert out.splitlines()[1:] == [bad, note, "1 problem in cityscapes_c"]
 
 
+def test_check_of_a_set_without_images_is_a_problem(place: Path, robustseg: Robustseg) -> None:
+    for severity in range(1, 6):
+        (place / "cityscapes_c" / "fog" / str(severity)).mkdir(parents=True)
+    code, out, _ = robustseg("check", "--root-c", "cityscapes_c", "-q")
+    assert code == 1
+    assert "missing: all images of 5 cells: repeat 'robustseg generate-c'" in out
+
+
 def test_check_of_no_corrupted_set_is_one_line(
     place: Path, robustseg: Robustseg, tmp_path: Path
 ) -> None:

@@ -57,10 +57,10 @@ def test_a_processor_that_makes_other_layers_is_named(monkeypatch: pytest.Monkey
     def off_by_one(picture: object, height: int, width: int) -> object:
         return np.zeros((height, width, 3), np.uint8)
 
-    textures.frost_layer.cache_clear()
+    textures._enlarged.cache_clear()
     monkeypatch.setattr(textures, "enlarge_cubic", off_by_one)
     for height, width in ((1024, 2048), (64, 96)):  # the second is known by a sample
         with pytest.raises(RobustsegError, match=r"layer of frost\d.png .* on this machine"):
             textures.frost_layer("frost1.png", height, width)
     monkeypatch.undo()
-    textures.frost_layer.cache_clear()
+    textures._enlarged.cache_clear()

@@ -32,6 +32,12 @@ def test_a_kernel_that_is_another_upside_down_is_refused() -> None:
         group_taps(np.arange(9, dtype=np.float32).reshape(3, 3))
 
 
+def test_more_equal_taps_than_fit_a_sum_are_refused() -> None:
+    group_taps(np.full((15, 17), 0.5, np.float32))
+    with pytest.raises(ValueError, match="more than 257 taps"):
+        group_taps(np.full((17, 17), 0.5, np.float32))
+
+
 @pytest.mark.parametrize("width", [40, SAMPLES // 3, SAMPLES // 3 + 5])
 @pytest.mark.parametrize("radius", [1, 3, 8])
 def test_sums_are_those_of_a_slow_loop(width: int, radius: int) -> None:

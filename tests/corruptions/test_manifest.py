@@ -213,6 +213,8 @@ def test_names_of_any_kind_survive(bare: Path) -> None:
         (",".join(COLUMNS) + "\nfog/1/leftImg8bit/val/x.png,0,0,fog,one,0,d,rgb,\n").encode(),
         (",".join(COLUMNS) + "\nfog/1/../../../x.png,0,0,fog,1,0,d,rgb,\n").encode(),
         (",".join(COLUMNS) + '\n"fog/1').encode(),
+        (",".join(COLUMNS) + "\n\n").encode(),
+        (",".join(COLUMNS) + "\nfog/1/leftImg8bit/val/x.png,0,0,fog,1,0,d,rgb,numpy 2.").encode(),
     ],
 )
 def test_a_damaged_manifest_is_named_and_left_alone(bare: Path, content: bytes) -> None:

@@ -203,7 +203,17 @@ def test_set_of_other_origin_has_no_seed(tmp_path: Path) -> None:
     assert read_record(tmp_path) is None
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b""])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b"",
+        b'{"schema": 1, "seed": 0, "definition": "x", "channel_order": "grb"}',
+        b'{"schema": 99, "seed": 0, "definition": "x", "channel_order": "rgb"}',
+    ],
+)
 def test_damaged_record_is_named(root: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "cityscapes_c.json").write_bytes(content)
@@ -250,7 +260,7 @@ def test_a_file_that_cannot_be_written_costs_itself_alone(
     blocked = root_c / "contrast" / "4" / "leftImg8bit"
     blocked.parent.mkdir(parents=True)
     (root_c / "cityscapes_c.json").write_text(
-        '{"seed": 0, "definition": "imagecorruptions-1.1.2", "channel_order": "rgb"}'
+        '{"schema": 1, "seed": 0, "definition": "imagecorruptions-1.1.2", "channel_order": "rgb"}'
     )
     blocked.write_text("a file where a folder should be")
     failures = write(root, root_c, workers)
