@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from robustseg.corruptions.entries import corruption_groups, further_entries, use_plugins
 from robustseg.corruptions.severity import CORRUPTIONS, GROUPS, SEVERITIES, check_severity
-from robustseg.errors import SettingError
+from robustseg.errors import NameLookupError, SettingError
 from robustseg.names import select
 from robustseg.progress import Console
 from robustseg.shards import Shard, parse_shard
@@ -219,7 +219,12 @@ def chosen_corruptions(args: argparse.Namespace) -> list[str]:
         known, groups = list(CORRUPTIONS), GROUPS
     else:
         known, groups = [*CORRUPTIONS, *further_entries()], corruption_groups()
-    names = select(args.corruptions, known, "corruption", groups)
+    try:
+        names = select(args.corruptions, known, "corruption", groups)
+    except NameLookupError as error:
+        if args.plugin:
+            raise
+        raise NameLookupError(f"{error}; for one of your own add --plugin MODULE") from error
     return [c for c in known if c in names]
 
 
