@@ -13,10 +13,11 @@ from robustseg.datasets.sample import ImageArray
 
 Original = Callable[[ImageArray, str, int, int], ImageArray]
 
-# The original takes these weights from the processor's exp or from OpenCV's vector units; ours are
-# frozen with the bits of numpy on AVX-512 and of OpenCV 4. On such a machine all sixteen were
-# equal to the original in every sample, on all these pictures.
+# The original takes these weights from the processor's exp or from OpenCV's vector units, and has
+# OpenCV enlarge frost; ours are frozen with the bits of numpy on AVX-512 and of OpenCV 4. On such
+# a machine all sixteen were equal to the original in every sample, on all these pictures.
 COMPUTED_WEIGHTS = {
+    "frost",
     "motion_blur",
     "defocus_blur",
     "glass_blur",
