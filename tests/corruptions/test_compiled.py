@@ -29,10 +29,11 @@ def package(tmp_path: Path) -> Path:
 
 
 def run(package: Path, **variables: str) -> str:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=package.parent,
-        env={**os.environ, "PYTHONPATH": str(package.parent), **variables},
+        env={**inherited, "PYTHONPATH": str(package.parent), **variables},
         capture_output=True,
         text=True,
     )
