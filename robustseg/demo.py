@@ -174,7 +174,7 @@ def draw_figures(
     demo: Demo, frames: Sequence[Frame], checkpoints: dict[str, Checkpoint], console: Console
 ) -> list[FigureFile]:
     """Draw what the report shows beside the table."""
-    sheet = demo.report / "corruptions.png"
+    sheet = demo.report / "corruptions.jpg"  # noise makes a PNG five times as large
     predictions = demo.report / "predictions.png"
     fields = demo.report / "erf.png"
     draw_sheet(demo, frames[0], sheet)

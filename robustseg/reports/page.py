@@ -36,7 +36,7 @@ class FigureFile:
 
     Attributes:
         title: Heading.
-        path: PNG file.
+        path: PNG or JPEG file.
         caption: What it shows and how to read it.
     """
 
@@ -45,9 +45,10 @@ class FigureFile:
     caption: str
 
     @property
-    def base64(self) -> str:
-        """The file's bytes for a data URL."""
-        return base64.b64encode(self.path.read_bytes()).decode()
+    def url(self) -> str:
+        """The file as a data URL."""
+        kind = "jpeg" if self.path.suffix == ".jpg" else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
 
 
 def write_report(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -208,3 +209,12 @@ def test_a_report_without_curves(make_result: MakeResult, tmp_path: Path) -> Non
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert Page(html).attributes("img") == []
     assert "has a clean mIoU" not in html
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.png", "png"), ("a.jpg", "jpeg")])
+def test_a_picture_is_shown_as_what_it_is(name: str, kind: str, tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2), (10, 200, 30)).save(tmp_path / name)
+    head, _, data = FigureFile("", tmp_path / name, "").url.partition(",")
+    assert head == f"data:image/{kind};base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert (image.format, image.size) == (kind.upper(), (3, 2))
