@@ -298,9 +298,11 @@ def test_plugins_of_the_environment(tmp_path: Path) -> None:
         "from robustseg.corruptions import register\n@register()\ndef dim(i, s, r): return i // 2\n"
     )
     script = "from robustseg.corruptions.entries import further_entries; print(*further_entries())"
+    folders = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    variables = {entries.PLUGINS: " mine ,mine", "PYTHONPATH": os.pathsep.join(folders)}
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, entries.PLUGINS: " mine ,mine", "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=True,
@@ -321,6 +323,3 @@ def test_listing_names_loads_nothing_heavy() -> None:
 
 def test_plugin_errors_are_the_users() -> None:
     assert issubclass(PluginError, RobustsegError)
-
-
-ROOT = Path(entries.__file__).parents[2]
