@@ -14,14 +14,16 @@ from robustseg.corruptions.severity import TABLE, level
 from robustseg.datasets.sample import ImageArray
 
 __all__ = [
+    "SHARING",
     "brightness",
-    "brightness_severities",
     "contrast",
-    "contrast_severities",
     "jpeg_compression",
     "saturate",
-    "saturate_severities",
+    "shared_severities",
 ]
+
+SHARING = ("brightness", "contrast", "saturate")
+"""Those that draw nothing and have work in common between the severities of an image."""
 
 
 def brightness(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -38,23 +40,7 @@ def brightness(image: ImageArray, severity: int, rng: np.random.RandomState) -> 
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
     """
-    return brightness_severities(image, [severity])[0]
-
-
-def brightness_severities(image: ImageArray, severities: Sequence[int]) -> list[ImageArray]:
-    """Apply ``brightness`` at several severities; the image is converted to HSV once.
-
-    Args:
-        image: uint8 RGB (H, W, 3), 0-255.
-        severities: Each 1-5.
-
-    Returns:
-        For each severity uint8 RGB (H, W, 3).
-
-    Raises:
-        SettingError: A severity is not an integer from 1 to 5.
-    """
-    return shift_hsv(image, [_brighter(severity) for severity in severities])
+    return shared_severities(image, "brightness", [severity])[0]
 
 
 def saturate(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -73,23 +59,7 @@ def saturate(image: ImageArray, severity: int, rng: np.random.RandomState) -> Im
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
     """
-    return saturate_severities(image, [severity])[0]
-
-
-def saturate_severities(image: ImageArray, severities: Sequence[int]) -> list[ImageArray]:
-    """Apply ``saturate`` at several severities; the image is converted to HSV once.
-
-    Args:
-        image: uint8 RGB (H, W, 3), 0-255.
-        severities: Each 1-5.
-
-    Returns:
-        For each severity uint8 RGB (H, W, 3).
-
-    Raises:
-        SettingError: A severity is not an integer from 1 to 5.
-    """
-    return shift_hsv(image, [_more_colourful(severity) for severity in severities])
+    return shared_severities(image, "saturate", [severity])[0]
 
 
 def contrast(image: ImageArray, severity: int, rng: np.random.RandomState) -> ImageArray:
@@ -106,14 +76,15 @@ def contrast(image: ImageArray, severity: int, rng: np.random.RandomState) -> Im
     Raises:
         SettingError: The severity is not an integer from 1 to 5.
     """
-    return contrast_severities(image, [severity])[0]
+    return shared_severities(image, "contrast", [severity])[0]
 
 
-def contrast_severities(image: ImageArray, severities: Sequence[int]) -> list[ImageArray]:
-    """Apply ``contrast`` at several severities; the means are taken once.
+def shared_severities(image: ImageArray, name: str, severities: Sequence[int]) -> list[ImageArray]:
+    """Apply one of ``SHARING`` at several severities; HSV or means are worked out once.
 
     Args:
         image: uint8 RGB (H, W, 3), 0-255.
+        name: Of the corruption.
         severities: Each 1-5.
 
     Returns:
@@ -122,6 +93,13 @@ def contrast_severities(image: ImageArray, severities: Sequence[int]) -> list[Im
     Raises:
         SettingError: A severity is not an integer from 1 to 5.
     """
+    if name == "contrast":
+        return _lower_contrast(image, severities)
+    change = _brighter if name == "brightness" else _more_colourful
+    return shift_hsv(image, [change(severity) for severity in severities])
+
+
+def _lower_contrast(image: ImageArray, severities: Sequence[int]) -> list[ImageArray]:
     factors = [level(TABLE.contrast, severity).factor for severity in severities]
     means = _channel_sums(image.ravel()) / (image.size // 3)
     tones = np.arange(256)[:, None] / 255.0

@@ -51,13 +51,6 @@ FUNCTIONS: dict[str, CorruptionFunction] = {
 }
 """Name to function, in the order of ``CORRUPTIONS``."""
 
-TOGETHER: dict[str, Callable[[ImageArray, Sequence[int]], list[ImageArray]]] = {
-    "brightness": digital.brightness_severities,
-    "contrast": digital.contrast_severities,
-    "saturate": digital.saturate_severities,
-}
-"""Those that draw nothing and share work between the severities of an image."""
-
 SMALLEST_SIDE = 32
 """Fewest rows and columns of an image; the definition rejects smaller ones."""
 
@@ -132,13 +125,13 @@ def corrupt_severities(
     """
     if len(severities) != len(rngs):
         raise SettingError(f"{len(severities)} severities need as many streams, got {len(rngs)}")
-    if name not in TOGETHER:
+    if name not in digital.SHARING:
         for severity, rng in zip(severities, rngs, strict=True):
             yield corrupt(image, name, severity, rng)
         return
     for severity in severities:
         check_severity(severity)
-    yield from TOGETHER[name](_plain(image), severities)
+    yield from digital.shared_severities(_plain(image), name, severities)
 
 
 def corrupt_frame(
