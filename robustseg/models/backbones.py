@@ -7,7 +7,7 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from robustseg.models.zoo import DeepLabSpec
+from robustseg.models.specs import DeepLabSpec
 
 __all__ = ["FeatureEncoder", "XceptionEncoder", "build_encoder"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustseg.models.zoo import Normalisation
+from robustseg.models.specs import Normalisation
 
 __all__ = ["SegmentationModel"]
 
@@ -17,12 +17,14 @@ class SegmentationModel(nn.Module, ABC):
     """A network with an encoder of four or more stages and a decode head.
 
     Attributes:
+        name: As in the zoo, with its variant; empty for a network built by hand.
         normalisation: What ``normalise`` applies to a uint8 image.
         align_corners: How the logits are brought to input size.
         num_classes: Channels of the logits.
     """
 
-    align_corners = False
+    name: str = ""
+    align_corners: bool = False
 
     def __init__(self, normalisation: Normalisation, num_classes: int) -> None:
         super().__init__()

@@ -5,18 +5,22 @@ from __future__ import annotations
 from robustseg.models.base import SegmentationModel
 from robustseg.models.deeplabv3plus import DeepLabV3Plus
 from robustseg.models.segformer import SegFormer
-from robustseg.models.zoo import SegFormerSpec, get_spec
+from robustseg.models.specs import SegFormerSpec
+from robustseg.models.zoo import get_spec
 
 __all__ = ["create_model"]
 
 
-def create_model(name: str, num_classes: int = 19, output_stride: int = 16) -> SegmentationModel:
+def create_model(
+    name: str, num_classes: int = 19, output_stride: int | None = None
+) -> SegmentationModel:
     """Build a network with random weights.
 
     Args:
-        name: One of ``MODELS``.
+        name: One of ``MODELS`` or ``VARIANTS``.
         num_classes: Channels of the logits.
-        output_stride: 16 or 8, of the DeepLabv3+ backbones; SegFormer has none.
+        output_stride: 16 or 8, of the DeepLabv3+ backbones, by default that of the variant;
+            SegFormer has none.
 
     Returns:
         The network, in training mode: ``model(x)`` gives logits (N, num_classes, H, W) for a
@@ -27,6 +31,10 @@ def create_model(name: str, num_classes: int = 19, output_stride: int = 16) -> S
         SettingError: The output stride is neither 16 nor 8.
     """
     spec = get_spec(name)
+    model: SegmentationModel
     if isinstance(spec, SegFormerSpec):
-        return SegFormer(spec, num_classes)
-    return DeepLabV3Plus(spec, num_classes, output_stride)
+        model = SegFormer(spec, num_classes)
+    else:
+        model = DeepLabV3Plus(spec, num_classes, output_stride)
+    model.name = name
+    return model

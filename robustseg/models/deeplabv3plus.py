@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from robustseg.errors import SettingError
 from robustseg.models.backbones import build_encoder
 from robustseg.models.base import SegmentationModel
-from robustseg.models.zoo import DeepLabSpec
+from robustseg.models.specs import DeepLabSpec
 
 __all__ = ["AtrousPyramid", "Decoder", "DeepLabV3Plus"]
 
@@ -106,8 +106,11 @@ class DeepLabV3Plus(SegmentationModel):
 
     align_corners = True
 
-    def __init__(self, spec: DeepLabSpec, num_classes: int, output_stride: int = 16) -> None:
+    def __init__(
+        self, spec: DeepLabSpec, num_classes: int, output_stride: int | None = None
+    ) -> None:
         super().__init__(spec.normalisation, num_classes)
+        output_stride = spec.output_stride if output_stride is None else output_stride
         if output_stride not in ATROUS_RATES:
             raise SettingError(f"output stride must be 16 or 8, found {output_stride}")
         self.output_stride = output_stride

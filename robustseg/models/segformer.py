@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from robustseg.models.base import SegmentationModel
 from robustseg.models.mix_transformer import MixTransformer
-from robustseg.models.zoo import SegFormerSpec
+from robustseg.models.specs import SegFormerSpec
 
 __all__ = ["MLPDecoder", "SegFormer"]
 

@@ -1,5 +1,9 @@
 """The networks by name, as data: importing this module loads no torch.
 
+A bare name such as ``segformer_b0`` is the network as its authors wrote it, which is what training
+builds. A name with ``@`` is the same network as another code base writes it: with other epsilons,
+another head, another output stride. Checkpoints of that code base belong to it.
+
 SegFormer sizes are those of the released code and checkpoints (embedding dimensions of Table 6;
 MLP ratio 4 everywhere and depths 3, 4, 6, 3 and 3, 4, 18, 3 for B2 and B3, where the table prints
 other values that do not give the published parameter counts).
@@ -7,10 +11,21 @@ other values that do not give the published parameter counts).
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
+from robustseg.models.specs import (
+    IMAGENET,
+    MMSEG_FORM,
+    SMP_FORM,
+    UNIT,
+    VAINF_FORM,
+    DeepLabSpec,
+    Epsilons,
+    SegFormerSpec,
+)
 from robustseg.names import select, unknown_name
 
 __all__ = [
@@ -19,59 +34,12 @@ __all__ = [
     "MODELS",
     "SEGFORMER_SPECS",
     "SUFFIXES",
-    "DeepLabSpec",
-    "Normalisation",
-    "SegFormerSpec",
+    "VARIANTS",
+    "base_name",
     "find_checkpoints",
     "get_spec",
     "select_models",
 ]
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation that a network's input is normalised with, on a 0-255 scale."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-IMAGENET = Normalisation((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-UNIT = Normalisation((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
-
-
-@dataclass(frozen=True)
-class SegFormerSpec:
-    """One row of Table 6 of the SegFormer paper, as released.
-
-    Attributes:
-        label: Name in tables.
-        dims: Embedding dimension C of each of the four stages.
-        depths: Blocks L of each stage.
-        decoder_dim: Channels C of the decoder.
-        normalisation: Of the input.
-    """
-
-    label: str
-    dims: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
-    decoder_dim: int
-    normalisation: Normalisation = IMAGENET
-
-
-@dataclass(frozen=True)
-class DeepLabSpec:
-    """A DeepLabv3+ of the official TensorFlow form.
-
-    Attributes:
-        label: Name in tables, as Table 5 writes it.
-        backbone: Name in timm.
-        normalisation: Of the input.
-    """
-
-    label: str
-    backbone: str
-    normalisation: Normalisation = IMAGENET
 
 
 SEGFORMER_SPECS: dict[str, SegFormerSpec] = {
@@ -93,7 +61,7 @@ DEEPLAB_SPECS: dict[str, DeepLabSpec] = {
 }
 
 MODELS: tuple[str, ...] = (*SEGFORMER_SPECS, *DEEPLAB_SPECS)
-"""All names, in the order of lists and reports."""
+"""The twelve names, in the order of lists and reports."""
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "segformer": tuple(SEGFORMER_SPECS),
@@ -101,32 +69,86 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 """Group names that stand for several models on the command line."""
 
-
 SUFFIXES = (".safetensors", ".pth", ".pt")
 """Of files that hold weights."""
 
 
+def _variants() -> dict[str, SegFormerSpec | DeepLabSpec]:
+    """Write every network as the other code bases write it."""
+    specs: dict[str, SegFormerSpec | DeepLabSpec] = {}
+    for name, spec in SEGFORMER_SPECS.items():
+        label = spec.label
+        fifth, sixth = Epsilons(1e-5, 1e-5, 1e-5, 1e-5), Epsilons(1e-6, 1e-6, 1e-6, 1e-6)
+        specs[f"{name}@hf"] = replace(spec, label=f"{label} @hf", epsilons=fifth)
+        specs[f"{name}@mmseg"] = replace(
+            spec, label=f"{label} @mmseg", head="conv", decoder_dim=256, epsilons=sixth
+        )
+        specs[f"{name}@smp"] = replace(spec, label=f"{label} @smp", align_corners=True)
+
+    def mmseg(name: str, backbone: str, label: str, stride: int, dilation: str) -> None:
+        specs[f"{name}@mmseg"] = DeepLabSpec(
+            f"DLv3+ ({label}) @mmseg",
+            backbone,
+            IMAGENET,
+            MMSEG_FORM,
+            output_stride=stride,  # type: ignore[arg-type]
+            dilation=dilation,  # type: ignore[arg-type]
+        )
+
+    mmseg("dlv3p_mbv2", "mobilenetv2_100", "MBv2", 8, "first_block")
+    mmseg("dlv3p_r50", "resnet50c", "R50", 8, "plain")
+    mmseg("dlv3p_r101", "resnet101c", "R101", 8, "plain")
+    mmseg("dlv3p_r101_os16", "resnet101c", "R101 OS16", 16, "multi_grid")
+    mmseg("dlv3p_r50b", "resnet50", "R50b", 8, "plain")
+    mmseg("dlv3p_r101b", "resnet101", "R101b", 8, "plain")
+    for name, deeplab in DEEPLAB_SPECS.items():
+        specs[f"{name}@smp"] = replace(deeplab, label=f"{deeplab.label} @smp", form=SMP_FORM)
+    for name in ("dlv3p_mbv2", "dlv3p_r50", "dlv3p_r101"):
+        specs[f"{name}@vainf"] = replace(
+            DEEPLAB_SPECS[name],
+            label=f"{DEEPLAB_SPECS[name].label} @vainf",
+            form=VAINF_FORM,
+            border=name == "dlv3p_mbv2",
+        )
+    return specs
+
+
+VARIANTS: dict[str, SegFormerSpec | DeepLabSpec] = _variants()
+"""The networks as other code bases write them, by name ``<network>@<code base>``."""
+
+
+def base_name(name: str) -> str:
+    """Give the name without its variant: ``segformer_b5`` of ``segformer_b5@mmseg``."""
+    return name.partition("@")[0]
+
+
 def find_checkpoints(folder: Path) -> list[str]:
     """List the networks whose weights lie in ``folder`` as ``<name>.*``, in the zoo's order."""
-    return [n for n in MODELS if any((folder / f"{n}{s}").is_file() for s in SUFFIXES)]
+    known = (*MODELS, *VARIANTS)
+    return [n for n in known if any((folder / f"{n}{s}").is_file() for s in SUFFIXES)]
 
 
 def get_spec(name: str) -> SegFormerSpec | DeepLabSpec:
-    """Look a network up by its name.
+    """Look a network up by its name, with or without a variant.
 
     Raises:
         NameLookupError: No network has this name; the message suggests the nearest.
     """
-    spec = SEGFORMER_SPECS.get(name) or DEEPLAB_SPECS.get(name)
+    spec = SEGFORMER_SPECS.get(name) or DEEPLAB_SPECS.get(name) or VARIANTS.get(name)
     if spec is None:
-        raise unknown_name(name, MODELS, "model")
+        raise unknown_name(name, (*MODELS, *VARIANTS), "model")
     return spec
 
 
 def select_models(wanted: Sequence[str]) -> list[str]:
     """Resolve names, families, patterns such as ``segformer_*`` and ``all`` to model names.
 
+    ``all``, families and patterns without ``@`` stand for the twelve alone.
+
     Raises:
         NameLookupError: A name or pattern matches no network.
     """
-    return select(wanted, MODELS, "model", FAMILIES)
+    known = (*MODELS, *VARIANTS) if any("@" in name for name in wanted) else MODELS
+    plain = {n: [m for m in MODELS if fnmatch.fnmatchcase(m, n)] for n in wanted if "@" not in n}
+    groups = {"all": MODELS, **{n: members for n, members in plain.items() if members}, **FAMILIES}
+    return select(wanted, known, "model", groups)

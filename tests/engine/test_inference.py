@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustseg.engine.inference import Inference, Window, confusion_matrix, predict_logits, windows
 from robustseg.models.base import SegmentationModel
-from robustseg.models.zoo import Normalisation
+from robustseg.models.specs import Normalisation
 
 
 def grid_starts(length: int, window: int, stride: int) -> list[int]:

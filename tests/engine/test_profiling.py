@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from robustseg.engine.profiling import count_macs, count_parameters, profile, seconds_per_image
 from robustseg.models.base import SegmentationModel
-from robustseg.models.zoo import IMAGENET
+from robustseg.models.specs import IMAGENET
 
 
 class Tiny(SegmentationModel):

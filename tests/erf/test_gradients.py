@@ -21,7 +21,7 @@ from robustseg.erf.gradients import (
 from robustseg.errors import DataError
 from robustseg.models.base import SegmentationModel
 from robustseg.models.build import create_model
-from robustseg.models.zoo import Normalisation
+from robustseg.models.specs import Normalisation
 from robustseg.progress import Task
 
 SIDE = 32

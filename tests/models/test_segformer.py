@@ -17,7 +17,8 @@ from robustseg.models.mix_transformer import (
     MixTransformer,
 )
 from robustseg.models.segformer import MLPDecoder, SegFormer
-from robustseg.models.zoo import SEGFORMER_SPECS, SegFormerSpec
+from robustseg.models.specs import SegFormerSpec
+from robustseg.models.zoo import SEGFORMER_SPECS
 
 
 def scramble(module: nn.Module, seed: int) -> None:
