@@ -12,6 +12,7 @@ from robustseg.cli.options import (
     add_checkpoints,
     add_data,
     add_general,
+    add_plugin,
     check_at_least,
     console_of,
     data_of,
@@ -49,6 +50,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add_data(parser, limit=100)
     add_checkpoints(parser)
+    add_plugin(parser)
     parser.add_argument(
         "--crop", type=int, default=1024, help="side of the centre crop in pixels (default: 1024)"
     )

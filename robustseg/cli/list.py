@@ -51,8 +51,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Print one line an entry, or draw the sheet."""
-    if args.kind != "corruptions" and (args.sheet or args.corruptions or args.plugin):
-        raise SettingError("--sheet, --corruptions and --plugin are for 'list corruptions'")
+    if args.kind != "corruptions" and (args.sheet or args.corruptions):
+        raise SettingError("--sheet and --corruptions are for 'list corruptions'")
     if args.image and not args.sheet:
         raise SettingError("--image is drawn into a sheet: give --sheet FILE too")
     if args.sheet:
@@ -88,10 +88,9 @@ def _models() -> list[str]:
 
 def _corruptions(args: argparse.Namespace) -> list[str]:
     """List everything, or what ``--corruptions`` asks for; no package is imported for it."""
-    from robustseg.corruptions.entries import further_entries, use_plugins
+    from robustseg.corruptions.entries import further_entries
     from robustseg.corruptions.severity import CORRUPTIONS, EXTRA_TABLE, TABLE
 
-    use_plugins(args.plugin)
     wanted = chosen_corruptions(args) if args.corruptions else [*CORRUPTIONS, *further_entries()]
     constants = {**TABLE._asdict(), **EXTRA_TABLE._asdict()}
     lines = []

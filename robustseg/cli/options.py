@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robustseg.corruptions.entries import corruption_groups, further_entries, use_plugins
+from robustseg.corruptions.entries import corruption_groups, further_entries
 from robustseg.corruptions.severity import CORRUPTIONS, GROUPS, SEVERITIES, check_severity
 from robustseg.errors import NameLookupError, SettingError
 from robustseg.names import select
@@ -29,6 +29,7 @@ __all__ = [
     "add_data",
     "add_device",
     "add_general",
+    "add_plugin",
     "add_run",
     "add_runs",
     "add_shard",
@@ -93,12 +94,17 @@ def add_corruptions(parser: argparse.ArgumentParser) -> None:
         help="names, patterns, or groups: blur noise digital weather; beyond these sixteen also "
         "extra and custom (default: all, which is the sixteen)",
     )
+    add_plugin(parser)
+
+
+def add_plugin(parser: argparse.ArgumentParser) -> None:
+    """Add ``--plugin``; ``main`` imports what it names before the command runs."""
     parser.add_argument(
         "--plugin",
         action="append",
         default=[],
         metavar="MODULE",
-        help="import this module for the corruptions that it registers",
+        help="import this module for the corruptions and models that it registers",
     )
 
 
@@ -207,13 +213,12 @@ def chosen_cells(args: argparse.Namespace) -> tuple[list[str], list[int]]:
 
 
 def chosen_corruptions(args: argparse.Namespace) -> list[str]:
-    """Resolve ``--corruptions`` and ``--plugin``: the sixteen in their order, then those beyond.
+    """Resolve ``--corruptions``: the sixteen in their order, then those beyond.
 
     Raises:
         NameLookupError: A corruption or group is unknown.
         PluginError: A plugin cannot be used.
     """
-    use_plugins(args.plugin)
     # A broken package must not stand in the way of the sixteen.
     if set(args.corruptions) <= {"all", *GROUPS, *CORRUPTIONS}:
         known, groups = list(CORRUPTIONS), GROUPS

@@ -9,6 +9,7 @@ from robustseg.cli.options import (
     add_data,
     add_device,
     add_general,
+    add_plugin,
     check_at_least,
     check_seed,
     console_of,
@@ -52,6 +53,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="where NAME.safetensors goes (default: ./checkpoints, where evaluate looks)",
     )
     add_device(parser)
+    add_plugin(parser)
     parser.add_argument("--seed", type=int, default=0, help="of weights and crops (default: 0)")
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="processes that make crops (default: 2)"
