@@ -211,7 +211,7 @@ def draw_predictions(
 ) -> None:
     """Draw one scene in a few cells, with each network's prediction."""
     sample = load_sample(frame)
-    models = {n: load_model(n, c).to(demo.device) for n, c in checkpoints.items()}
+    models = {n: load_model(c, n).to(demo.device) for n, c in checkpoints.items()}
     columns: list[list[ImageArray]] = []
     for name, severity in SHOWN:
         image = sample.image

@@ -18,6 +18,7 @@ from robustseg.cli.options import (
     data_of,
     folder,
     given_checkpoints,
+    say_notices,
 )
 from robustseg.errors import CheckpointError
 from robustseg.progress import counted
@@ -111,19 +112,21 @@ def draw(
     from robustseg.engine.device import pick_device
     from robustseg.erf.figures import draw_fields
     from robustseg.erf.run import fields_of_model
-    from robustseg.models.checkpoints import read_checkpoint
+    from robustseg.models.identity import identify_all
     from robustseg.models.zoo import get_spec
 
     if not paths:
         raise CheckpointError("no model to draw")
     device = pick_device(device_name)
+    identities = identify_all(paths)
+    say_notices(console, identities.values())
     fields = {}
-    for name, path in paths.items():
+    for name, identity in identities.items():
         found = fields_of_model(
-            name, read_checkpoint(path), data.frames, taps, crop, device, output, console
+            name, identity.checkpoint, data.frames, taps, crop, device, output, console
         )
         fields.update({(name, tap): field for tap, field in found.items()})
-    labels = [(name, get_spec(name).label) for name in paths]
+    labels = [(name, get_spec(name).label) for name in identities]
     figure = output / f"erf-{'-'.join(taps) if len(taps) < 5 else 'all'}.png"
     draw_fields(fields, labels, taps, len(data.frames), figure)
     return figure

@@ -24,6 +24,7 @@ from robustseg.cli.options import (
     data_of,
     folder,
     given_checkpoints,
+    say_notices,
 )
 from robustseg.corruptions.severity import DEFINITION
 from robustseg.errors import DataError, SettingError
@@ -107,12 +108,13 @@ def _evaluate(
     from robustseg.engine.device import pick_device
     from robustseg.engine.evaluate import Evaluation, load_models, make_plan
     from robustseg.engine.inference import Inference
-    from robustseg.models.checkpoints import read_checkpoint
+    from robustseg.models.identity import identify_all
     from robustseg.results import ResultStore
 
     console = console_of(args)
     device = pick_device(args.device)
-    checkpoints = {name: read_checkpoint(path) for name, path in paths.items()}
+    identities = identify_all(paths)
+    checkpoints = {name: identity.checkpoint for name, identity in identities.items()}
     inference = Inference(args.inference, args.window, args.stride)
     pictures, protocol = _protocol(args, data, inference, cells)
     part, parts = args.shard
@@ -127,8 +129,9 @@ def _evaluate(
     )
     for reason, count in plan.notes.items():
         console.say(f"not used: {counted(count, 'result')}: {reason}")
-    for model, path in paths.items():
-        console.say(f"{model}: weights from {path}")
+    for model, checkpoint in checkpoints.items():
+        console.say(f"{model}: weights from {checkpoint.path}")
+    say_notices(console, identities.values())
     console.say(_announcement(plan, data, str(device), args.runs / protocol.slug))
     if args.dry_run:
         return 0

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from robustseg import __version__
-from robustseg.cli import check, demo, erf, evaluate, generate_c, profile, report, train
+from robustseg.cli import check, convert, demo, erf, evaluate, generate_c, profile, report, train
 from robustseg.cli import list as list_command
 from robustseg.errors import RobustsegError
 from robustseg.plugins import use_plugins
 
 __all__ = ["build_parser", "main"]
 
-COMMANDS = (demo, check, generate_c, train, evaluate, report, erf, list_command, profile)
+COMMANDS = (demo, check, generate_c, train, convert, evaluate, report, erf, list_command, profile)
 
 EPILOG = """\
 start with:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from robustseg.shards import Shard, parse_shard
 
 if TYPE_CHECKING:
     from robustseg.datasets.sample import Frame
+    from robustseg.models.identity import Identity
 
 __all__ = [
     "CHECKPOINTS",
@@ -41,6 +42,7 @@ __all__ = [
     "data_of",
     "folder",
     "given_checkpoints",
+    "say_notices",
     "shard_of",
 ]
 
@@ -248,6 +250,13 @@ def given_checkpoints(pairs: Sequence[str], models: Sequence[str]) -> dict[str, 
             raise SettingError(f"--checkpoint {pair}: {name} is not among the models asked for")
         given[name] = Path(path).expanduser()  # shells leave the ~ of NAME=~/PATH
     return given
+
+
+def say_notices(console: Console, identities: Iterable[Identity]) -> None:
+    """Say once under which licences the weights are, where they carry one."""
+    for notice in dict.fromkeys(identity.notice for identity in identities):
+        if notice:
+            console.say(f"licence of the weights: {notice}")
 
 
 def shard_of(text: str) -> Shard:

@@ -43,7 +43,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="change entries of the recipe, such as iterations=1000 crop=[512,512]",
     )
     parser.add_argument(
-        "--init", type=folder, metavar="PATH", help="start from this checkpoint of the same network"
+        "--init",
+        type=folder,
+        metavar="PATH",
+        help="start from this checkpoint of the same network, or of its encoder",
     )
     parser.add_argument(
         "--output",
@@ -83,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
     from robustseg.engine.train import Paths, new_model, train
 
     paths = Paths.below(args.output, args.model)
-    model = new_model(args.model, recipe, args.seed, args.init).to(pick_device(args.device))
+    device = pick_device(args.device)
+    model = new_model(args.model, recipe, args.seed, args.init, console).to(device)
     train(args.model, model, data.frames, recipe, args.seed, paths, args.workers, console)
     print(paths.weights)
     return 0

@@ -21,6 +21,7 @@ from robustseg.engine.inference import Inference, confusion_matrix, predict_logi
 from robustseg.engine.pictures import ComputedCells, StoredCells, ahead
 from robustseg.models.base import SegmentationModel
 from robustseg.models.checkpoints import Checkpoint, load_model
+from robustseg.models.identity import identify
 from robustseg.models.zoo import get_spec
 from robustseg.progress import Console, Task
 from robustseg.results import Cell, CellResult, ModelInfo, Protocol, ResultStore, all_cells
@@ -103,23 +104,25 @@ def make_plan(
     Args:
         store: Where results are kept.
         protocol: The settings.
-        checkpoints: Model name to weights.
+        checkpoints: Model name, with the variant that the file holds, to weights.
         cells: The cells wanted of each model.
         move: Whether to set files aside that cannot be used.
         origin: Says which version of a corruption makes a cell, where the protocol does not.
 
     Raises:
         PluginError: A corruption of another package cannot be imported.
+        CheckpointError: A checkpoint holds another network.
     """
     libraries = library_versions()
+    models = [_describe(name, checkpoint) for name, checkpoint in checkpoints.items()]
     todo: dict[Cell, list[CellResult]] = {}
     finished = 0
     notes: Counter[str] = Counter()
     for cell in cells:
         made = origin(cell)
         versions = {**libraries, f"corruption {cell.corruption}": made} if made else libraries
-        for name, checkpoint in checkpoints.items():
-            wanted = CellResult(protocol, _describe(name, checkpoint), cell, _no_counts(), versions)
+        for model in models:
+            wanted = CellResult(protocol, model, cell, _no_counts(), versions)
             found, note = store.usable(wanted, move)
             if note:
                 notes[note] += 1
@@ -147,8 +150,9 @@ def _no_counts() -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
 
 
 def _describe(name: str, checkpoint: Checkpoint) -> ModelInfo:
+    state = identify(checkpoint, name).state
     buffers = ("running_mean", "running_var", "num_batches_tracked")
-    count = sum(v.numel() for k, v in checkpoint.state.items() if not k.endswith(buffers))
+    count = sum(v.numel() for k, v in state.items() if not k.endswith(buffers))
     origin = str(checkpoint.path).encode(errors="replace").decode()  # paths need not be UTF-8
     return ModelInfo(name, get_spec(name).label, checkpoint.sha256, origin, count)
 
@@ -237,7 +241,7 @@ def load_models(
     """
     needed = {result.model.name for results in plan.todo.values() for result in results}
     return {
-        name: load_model(name, checkpoint, NUM_CLASSES).to(device)
+        name: load_model(checkpoint, name, NUM_CLASSES).to(device)
         for name, checkpoint in checkpoints.items()
         if name in needed
     }

@@ -28,7 +28,7 @@ from robustseg.errors import CheckpointError, RobustsegError, SettingError
 from robustseg.files import set_aside, write_bytes, write_text
 from robustseg.models.base import SegmentationModel
 from robustseg.models.build import create_model
-from robustseg.models.checkpoints import load_model, read_checkpoint, save_checkpoint
+from robustseg.models.checkpoints import initialise, read_checkpoint, save_checkpoint
 from robustseg.progress import Console
 
 __all__ = ["Paths", "build_optimizer", "new_model", "train"]
@@ -100,25 +100,37 @@ def build_optimizer(model: SegmentationModel, recipe: Recipe) -> torch.optim.Opt
     return torch.optim.AdamW(described, lr=recipe.lr, betas=(recipe.momentum, 0.999))
 
 
-def new_model(name: str, recipe: Recipe, seed: int, init: Path | None) -> SegmentationModel:
+def new_model(
+    name: str, recipe: Recipe, seed: int, init: Path | None, console: Console | None = None
+) -> SegmentationModel:
     """Build a network to be trained, with random weights or those of a checkpoint.
+
+    Args:
+        name: The network's name in the zoo.
+        recipe: Its output stride is used.
+        seed: Of the random weights.
+        init: A checkpoint of the network or of its encoder, of any known code base.
+        console: Told of the licence of that checkpoint's weights.
 
     Raises:
         CheckpointError: The checkpoint is missing or holds another network.
-        SettingError: Its output stride is not the recipe's.
+        SettingError: It says an output stride that is not the recipe's.
     """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = create_model(name, NUM_CLASSES, recipe.output_stride)
     if init is not None:
-        model = load_model(name, read_checkpoint(init))
-        stride = getattr(model, "output_stride", recipe.output_stride)
-        if stride != recipe.output_stride:
+        checkpoint = read_checkpoint(init)
+        stride = checkpoint.card.get("output_stride", str(recipe.output_stride))
+        if stride != str(recipe.output_stride):
             raise SettingError(
                 f"{init} has output stride {stride}, the recipe {recipe.output_stride}: "
                 f"give --set output_stride={stride}"
             )
-        return model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return create_model(name, NUM_CLASSES, recipe.output_stride)
+        licence = initialise(model, checkpoint)
+        if licence and console is not None:
+            console.say(f"licence of the weights: {licence}")
+    return model
 
 
 def train(

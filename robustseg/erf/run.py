@@ -60,7 +60,7 @@ def fields_of_model(
     fields = {tap: field for tap, field in stored.items() if field is not None}
     missing = [tap for tap in taps if tap not in fields]
     if missing:
-        model = load_model(name, checkpoint).to(device)
+        model = load_model(checkpoint, name).to(device)
         images = (centre_crop(load_image(frame.image), side) for frame in frames)
         with console.task(f"receptive fields of {name}", len(frames)) as task:
             made = receptive_fields(model, images, missing, task)

@@ -55,6 +55,13 @@ class SegmentationModel(nn.Module, ABC):
         """Give the logits (N, num_classes, ~H/4, ~W/4) before the last upsampling."""
         return self.decode(self.stages(x))
 
+    def textbook_logits(self, x: Tensor) -> Tensor:
+        """Give ``logits(x)`` by the operations that the paper writes, and counts.
+
+        A network that gets the same numbers by fewer operations overrides this.
+        """
+        return self.logits(x)
+
     def forward(self, x: Tensor) -> Tensor:
         """Give the logits (N, num_classes, H, W) for a normalised float input (N, 3, H, W)."""
         size = [x.shape[-2], x.shape[-1]]

@@ -1,60 +1,39 @@
-"""Checkpoints: where they are looked for, what they hold, loading and saving.
+"""Checkpoints: where they are looked for, loading them into networks, saving own ones.
 
-Own checkpoints are safetensors files with a card in their metadata. Files of other origin
-(``.pth``, ``.pt``) are read with ``weights_only=True``: code inside them is never run.
+Own checkpoints are safetensors files with a card in their metadata. Files of other code bases are
+read as ``identity`` and ``families`` describe.
 """
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustseg.errors import CheckpointError
 from robustseg.files import write_bytes
 from robustseg.models.base import SegmentationModel
 from robustseg.models.build import create_model
-from robustseg.models.zoo import SEGFORMER_SPECS, SUFFIXES
+from robustseg.models.families.naming import interchangeable
+from robustseg.models.families.refusals import DATASETS, reason_against
+from robustseg.models.identity import FORMAT, Identity, encoder_of, identify, is_encoder
+from robustseg.models.reading import Checkpoint, read_checkpoint
+from robustseg.models.zoo import SUFFIXES
 
 __all__ = [
     "Checkpoint",
+    "build_model",
     "find_all",
     "find_checkpoint",
+    "initialise",
+    "load_encoder",
     "load_model",
     "read_checkpoint",
     "save_checkpoint",
 ]
-
-FORMAT = "robustseg-1"
-WRAPPERS = ("state_dict", "model_state")
-DROPPED = re.compile(r"^(decode_head\.conv_seg|auxiliary_head)\.")
-"""Parameters that released SegFormer files carry but the network never uses."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint file holds.
-
-    Attributes:
-        path: The file.
-        sha256: Of its bytes.
-        state: Parameter name to tensor.
-        card: What the file says of itself: ``model``, ``num_classes``, ``output_stride``, and
-            whatever training added; empty for files of other origin.
-    """
-
-    path: Path
-    sha256: str
-    state: dict[str, Tensor]
-    card: dict[str, str]
 
 
 def find_checkpoint(name: str, given: Mapping[str, Path], folder: Path) -> Path:
@@ -62,14 +41,15 @@ def find_checkpoint(name: str, given: Mapping[str, Path], folder: Path) -> Path:
 
     Args:
         name: A name of the zoo.
-        given: Name to path, from ``--checkpoint name=path``.
+        given: Name to path, from ``--checkpoint name=path``; also of a folder that
+            ``save_pretrained`` wrote.
         folder: Where files named after networks lie, usually ``./checkpoints``.
 
     Raises:
         CheckpointError: There is none, or several.
     """
     if name in given:
-        if not given[name].is_file():
+        if not given[name].exists():
             raise CheckpointError(f"checkpoint of {name} not found: {given[name]}")
         return given[name]
     found = [p for suffix in SUFFIXES if (p := folder / f"{name}{suffix}").is_file()]
@@ -104,67 +84,124 @@ def find_all(names: Sequence[str], given: Mapping[str, Path], folder: Path) -> d
     return found
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint file onto the CPU, without running anything that it contains.
+def load_model(
+    source: Path | str | Checkpoint,
+    name: str | None = None,
+    num_classes: int | None = None,
+    output_stride: int | None = None,
+) -> SegmentationModel:
+    """Build the network that a checkpoint of any known code base holds, with its weights.
 
-    Raises:
-        CheckpointError: The file is missing, unreadable, or would have to run code.
-    """
-    try:
-        sha256 = _sha256(path)
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as stream:
-                card = dict(stream.metadata() or {})
-                state = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
-            return Checkpoint(path, sha256, state, card)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is not a plain file of weights and is not loaded, since it could run code"
-        ) from error
-    except Exception as error:  # the reader of a damaged pickle raises whatever its bytes lead to
-        raise CheckpointError(f"cannot read checkpoint {path}: {_first_line(error)}") from error
-    return Checkpoint(path, sha256, _state_of(content, path), {})
-
-
-def _state_of(content: object, path: Path) -> dict[str, Tensor]:
-    """Find the parameters in what ``torch.load`` gave; wrappers name them differently."""
-    for _ in range(3):  # a table that holds itself would be unwrapped for ever
-        if isinstance(content, Mapping):
-            content = next((content[k] for k in WRAPPERS if k in content), content)
-    if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"{path} holds no table of weights, but {type(content).__name__}")
-    state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-    return {k: v for k, v in state.items() if not DROPPED.match(k)}
-
-
-def load_model(name: str, checkpoint: Checkpoint, num_classes: int = 19) -> SegmentationModel:
-    """Build a network and load its weights strictly.
+    Args:
+        source: A path, or what ``read_checkpoint`` gave for it.
+        name: The network that is expected, see ``identify``; by default whatever the file holds.
+        num_classes: How many classes are expected; by default whatever the file has.
+        output_stride: 16 or 8, of a DeepLabv3+ whose file does not say it; by default that of the
+            variant.
 
     Returns:
-        The network in evaluation mode, on the CPU.
+        The network in evaluation mode, on the CPU; its ``name`` has the variant.
 
     Raises:
         CheckpointError: The file holds another network or other classes; the message says which
             parameters differ and the likely reason.
+        NameLookupError: No network is called ``name``.
+        SettingError: The output stride is neither 16 nor 8.
     """
-    card = checkpoint.card
-    if card.get("model", name) != name:
-        raise CheckpointError(f"{checkpoint.path} holds {card['model']}, not {name}")
-    stride = card.get("output_stride", "16")
-    if stride not in ("8", "16"):
-        raise CheckpointError(f"{checkpoint.path} has output stride {stride!r}, not 16 or 8")
-    model = create_model(name, num_classes, int(stride))
-    problem = _mismatch(model.state_dict(), checkpoint.state)
-    if problem:
-        reason = _likely_reason(checkpoint.state)
-        raise CheckpointError(f"{checkpoint.path} does not fit {name}: {problem}{reason}")
-    model.load_state_dict(checkpoint.state)
+    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(Path(source))
+    return build_model(identify(checkpoint, name), num_classes, output_stride)
+
+
+def build_model(
+    identity: Identity, num_classes: int | None = None, output_stride: int | None = None
+) -> SegmentationModel:
+    """Build the network that a checkpoint was found to hold; see ``load_model``."""
+    if num_classes is not None:
+        _check_classes(identity, num_classes)
+    stride = identity.output_stride if output_stride is None else output_stride
+    with torch.random.fork_rng(devices=[]):  # the random weights are replaced at once
+        model = create_model(identity.name, identity.num_classes or 19, stride)
+    _fill(model, identity.state, identity.checkpoint, identity.name)
     return model.eval()
 
 
+def initialise(model: SegmentationModel, checkpoint: Checkpoint) -> str:
+    """Start a network from a checkpoint: all of it, or its encoder where the file is one.
+
+    The network stays what it is: a file of another variant serves where its parameters mean the
+    same in this one.
+
+    Args:
+        model: A named network of the zoo.
+        checkpoint: From ``read_checkpoint``.
+
+    Returns:
+        The licence that the weights carry, or empty.
+
+    Raises:
+        CheckpointError: The file holds another network, or other classes.
+    """
+    if is_encoder(checkpoint):
+        return load_encoder(model, checkpoint)
+    identity = identify(checkpoint, model.name)
+    if not interchangeable(identity.name, model.name):
+        raise CheckpointError(
+            f"{checkpoint.path} holds {identity.name}, whose weights do not fit {model.name}: "
+            f"build {identity.name}"
+        )
+    _check_classes(identity, model.num_classes)
+    _fill(model, identity.state, checkpoint, model.name)
+    return identity.notice
+
+
+def load_encoder(model: SegmentationModel, checkpoint: Checkpoint) -> str:
+    """Give a network's encoder the weights of a checkpoint; its head stays as it is.
+
+    Args:
+        model: A network of the zoo.
+        checkpoint: Of a whole network or of an encoder, such as those trained on ImageNet (section
+            4.1 of the SegFormer paper starts from them).
+
+    Returns:
+        The licence that the weights carry, or empty.
+
+    Raises:
+        CheckpointError: The file holds another encoder.
+    """
+    state, licence = encoder_of(checkpoint)
+    backbone = model.get_submodule("backbone")
+    _fill(backbone, state, checkpoint, f"the encoder of {model.name}")
+    return licence
+
+
+def _check_classes(identity: Identity, wanted: int) -> None:
+    found = identity.num_classes
+    if found not in (0, wanted):
+        data = f": {DATASETS[found]}" if found in DATASETS else ""
+        raise CheckpointError(
+            f"{identity.checkpoint.path} holds {identity.name} of {found} classes{data}; "
+            f"{wanted} are needed"
+        )
+
+
+def _fill(
+    module: nn.Module, state: Mapping[str, Tensor], checkpoint: Checkpoint, name: str
+) -> None:
+    """Load weights strictly."""
+    wanted = module.state_dict()
+    counters = {k: v for k, v in wanted.items() if k.endswith(".num_batches_tracked")}
+    state = {**counters, **state}  # files of early versions of torch have no such counters
+    problem = _mismatch(wanted, state)
+    if problem:
+        odd = {k: v for k, v in checkpoint.state.items() if k in state and k not in wanted}
+        reason = reason_against(odd)
+        reason = f"; this looks like {reason}" if reason else ""
+        raise CheckpointError(f"{checkpoint.path} does not fit {name}: {problem}{reason}")
+    module.load_state_dict(dict(state))
+
+
 def _mismatch(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """Say in one line how two tables of weights differ; empty if they do not."""
+    """Say in one clause how two sets of parameters differ; empty if they do not."""
     missing = [k for k in wanted if k not in found]
     unexpected = [k for k in found if k not in wanted]
     misshapen = [
@@ -184,22 +221,6 @@ def _mismatch(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
     return ", ".join(parts)
 
 
-def _likely_reason(state: Mapping[str, Tensor]) -> str:
-    """Guess what a foreign file is, from the shapes that tell the SegFormer sizes apart."""
-    reasons = []
-    classifier = state.get("decode_head.linear_pred.weight")
-    if classifier is not None and classifier.shape[0] != 19:
-        data = {150: ": ADE20K", 172: ": COCO-Stuff"}.get(classifier.shape[0], "")
-        reasons.append(f"{classifier.shape[0]} classes{data}")
-    first = state.get("backbone.patch_embed1.proj.weight")
-    if first is not None:
-        blocks = [k.split(".")[1:3] for k in state if k.startswith("backbone.block")]
-        depths = tuple(len({b for s, b in blocks if s == f"block{i}"}) for i in (1, 2, 3, 4))
-        sizes = [n for n, s in SEGFORMER_SPECS.items() if s.depths == depths]
-        reasons += [f"an encoder of {n}" for n in sizes if SEGFORMER_SPECS[n].dims[0] == len(first)]
-    return f"; this looks like {', '.join(reasons)}" if reasons else ""
-
-
 def save_checkpoint(path: Path, name: str, model: SegmentationModel, card: dict[str, str]) -> None:
     """Write a network's weights atomically as safetensors.
 
@@ -209,18 +230,9 @@ def save_checkpoint(path: Path, name: str, model: SegmentationModel, card: dict[
         model: The network.
         card: Further facts for the file's metadata, such as the recipe's name.
     """
-    facts = {"format": FORMAT, "model": name, "num_classes": str(model.num_classes), **card}
+    facts = {**card, "format": FORMAT, "model": name, "num_classes": str(model.num_classes)}
     stride = getattr(model, "output_stride", None)
     if stride is not None:
         facts["output_stride"] = str(stride)
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     write_bytes(path, save(state, facts))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

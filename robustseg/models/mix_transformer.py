@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustseg.models.specs import Epsilons
+
 __all__ = ["MixTransformer"]
 
 HEADS = (1, 2, 5, 8)
@@ -21,6 +23,9 @@ REDUCTIONS = (8, 4, 2, 1)
 
 MLP_RATIO = 4
 """Expansion of the feed-forward layer in all released checkpoints."""
+
+DEFAULT_EPSILONS = Epsilons()
+"""Of the layer norms, as the authors' code has them."""
 
 
 def conv_nhwc(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -35,10 +40,10 @@ class OverlapPatchEmbed(nn.Module):
     K, S, P are 7, 4, 3 in the first stage and 3, 2, 1 in the others (Table 6).
     """
 
-    def __init__(self, in_channels: int, dim: int, kernel: int, stride: int) -> None:
+    def __init__(self, in_channels: int, dim: int, kernel: int, stride: int, eps: float) -> None:
         super().__init__()
         self.proj = nn.Conv2d(in_channels, dim, kernel, stride, kernel // 2)
-        self.norm = nn.LayerNorm(dim, eps=1e-5)
+        self.norm = nn.LayerNorm(dim, eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, H, W, C) to (N, H/stride, W/stride, dim)."""
@@ -52,7 +57,7 @@ class EfficientSelfAttention(nn.Module):
     The sequence of keys and values is shortened by a strided convolution; queries are not.
     """
 
-    def __init__(self, dim: int, heads: int, reduction: int) -> None:
+    def __init__(self, dim: int, heads: int, reduction: int, eps: float = 1e-5) -> None:
         super().__init__()
         self.heads = heads
         self.reduction = reduction
@@ -61,7 +66,7 @@ class EfficientSelfAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         if reduction > 1:
             self.sr = nn.Conv2d(dim, dim, reduction, reduction)
-            self.norm = nn.LayerNorm(dim, eps=1e-5)
+            self.norm = nn.LayerNorm(dim, eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, H, W, C) to the same shape."""
@@ -120,11 +125,18 @@ class DropPath(nn.Module):
 class Block(nn.Module):
     """One transformer block: attention and Mix-FFN, each behind a layer norm, with residuals."""
 
-    def __init__(self, dim: int, heads: int, reduction: int, drop_path: float) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        reduction: int,
+        drop_path: float,
+        epsilons: Epsilons = DEFAULT_EPSILONS,
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = EfficientSelfAttention(dim, heads, reduction)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm1 = nn.LayerNorm(dim, epsilons.block)
+        self.attn = EfficientSelfAttention(dim, heads, reduction, epsilons.reduction)
+        self.norm2 = nn.LayerNorm(dim, epsilons.block)
         self.mlp = MixFFN(dim)
         self.drop_path = DropPath(drop_path)
 
@@ -142,23 +154,28 @@ class MixTransformer(nn.Module):
         dims: Embedding dimension of each stage.
         depths: Blocks of each stage.
         drop_path: Stochastic depth of the last block; it grows linearly from 0 at the first.
+        epsilons: Of the layer norms.
     """
 
     def __init__(
-        self, dims: tuple[int, ...], depths: tuple[int, ...], drop_path: float = 0.1
+        self,
+        dims: tuple[int, ...],
+        depths: tuple[int, ...],
+        drop_path: float = 0.1,
+        epsilons: Epsilons = DEFAULT_EPSILONS,
     ) -> None:
         super().__init__()
         last = max(sum(depths) - 1, 1)
         rates = iter(drop_path * i / last for i in range(sum(depths)))
         for i, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
-            first = i == 0
-            embed = OverlapPatchEmbed(
-                3 if first else dims[i - 1], dim, kernel=7 if first else 3, stride=4 if first else 2
-            )
-            blocks = [Block(dim, HEADS[i], REDUCTIONS[i], next(rates)) for _ in range(depth)]
+            before, kernel, stride = (dims[i - 1], 3, 2) if i else (3, 7, 4)
+            embed = OverlapPatchEmbed(before, dim, kernel, stride, epsilons.patch_embed)
+            blocks = [
+                Block(dim, HEADS[i], REDUCTIONS[i], next(rates), epsilons) for _ in range(depth)
+            ]
             self.add_module(f"patch_embed{i + 1}", embed)
             self.add_module(f"block{i + 1}", nn.ModuleList(blocks))
-            self.add_module(f"norm{i + 1}", nn.LayerNorm(dim, eps=1e-6))
+            self.add_module(f"norm{i + 1}", nn.LayerNorm(dim, epsilons.stage))
         self.apply(initialise)
 
     def forward(self, x: Tensor) -> list[Tensor]:

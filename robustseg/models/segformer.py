@@ -1,4 +1,4 @@
-"""SegFormer (arXiv 2105.15203): the Mix Transformer with the all-MLP decoder.
+"""SegFormer (arXiv 2105.15203, section 3): the Mix Transformer and a decoder without context.
 
 Parameter names are those of the released checkpoints: ``backbone.*`` and ``decode_head.*``.
 """
@@ -7,85 +7,49 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from robustseg.errors import SettingError
 from robustseg.models.base import SegmentationModel
+from robustseg.models.conv_decoder import ConvDecoder
 from robustseg.models.mix_transformer import MixTransformer
+from robustseg.models.mlp_decoder import MLPDecoder
 from robustseg.models.specs import SegFormerSpec
 
-__all__ = ["MLPDecoder", "SegFormer"]
+__all__ = ["SMALLEST_SIDE", "SegFormer"]
 
-
-class Projection(nn.Module):
-    """Linear layer over the channels of a feature map (first line of equation 4)."""
-
-    def __init__(self, in_channels: int, dim: int) -> None:
-        super().__init__()
-        self.proj = nn.Linear(in_channels, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, dim, H, W)."""
-        out: Tensor = self.proj(x.permute(0, 2, 3, 1))
-        return out.permute(0, 3, 1, 2)
-
-
-class Fusion(nn.Module):
-    """1 x 1 convolution without bias, batch norm and ReLU (third line of equation 4)."""
-
-    def __init__(self, in_channels: int, dim: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, dim, 1, bias=False)
-        self.bn = nn.BatchNorm2d(dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, dim, H, W)."""
-        return F.relu(self.bn(self.conv(x)))
-
-
-class MLPDecoder(nn.Module):
-    """The all-MLP decoder (section 3.2, equation 4).
-
-    The released code concatenates the projected stages from the coarsest to the finest.
-    """
-
-    def __init__(self, in_channels: tuple[int, ...], dim: int, num_classes: int) -> None:
-        super().__init__()
-        for i, channels in enumerate(in_channels, start=1):
-            self.add_module(f"linear_c{i}", Projection(channels, dim))
-        self.linear_fuse = Fusion(len(in_channels) * dim, dim)
-        self.dropout = nn.Dropout2d(0.1)
-        self.linear_pred = nn.Conv2d(dim, num_classes, 1)
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        """Map the four stages' features to logits (N, classes, H/4, W/4)."""
-        size = features[0].shape[-2:]
-        projected = []
-        for i in range(len(features), 0, -1):
-            x = self.get_submodule(f"linear_c{i}")(features[i - 1])
-            if x.shape[-2:] != size:
-                x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-            projected.append(x)
-        fused = self.linear_fuse(torch.cat(projected, dim=1))
-        out: Tensor = self.linear_pred(self.dropout(fused))
-        return out
+SMALLEST_SIDE = 32
+"""Of an input, in pixels; with less, a stage's sequence reduction would leave no key."""
 
 
 class SegFormer(SegmentationModel):
-    """SegFormer of one of the sizes B0-B5.
+    """SegFormer of one of the sizes B0-B5 (figure 2).
 
     Args:
-        spec: The size, a row of ``zoo.SEGFORMER_SPECS``.
+        spec: The size, a row of ``zoo.SEGFORMER_SPECS``, or another code base's form of it.
         num_classes: Channels of the logits.
         drop_path: Stochastic depth of the encoder's last block.
     """
 
     def __init__(self, spec: SegFormerSpec, num_classes: int, drop_path: float = 0.1) -> None:
         super().__init__(spec.normalisation, num_classes)
-        self.backbone = MixTransformer(spec.dims, spec.depths, drop_path)
-        self.decode_head = MLPDecoder(spec.dims, spec.decoder_dim, num_classes)
+        self.align_corners = spec.align_corners
+        self.backbone = MixTransformer(spec.dims, spec.depths, drop_path, spec.epsilons)
+        decoder = MLPDecoder if spec.head == "mlp" else ConvDecoder
+        self.decode_head = decoder(spec.dims, spec.decoder_dim, num_classes)
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """Give the four normed stage outputs (N, C_i, H_i, W_i) at 1/4, 1/8, 1/16, 1/32."""
+        """Give the four normed stage outputs (N, C_i, H_i, W_i) at 1/4, 1/8, 1/16, 1/32.
+
+        Raises:
+            SettingError: The input is smaller than 32 x 32 pixels.
+        """
+        if not torch.compiler.is_compiling():  # the sizes of an exported network are symbols
+            height, width = x.shape[-2:]
+            if min(height, width) < SMALLEST_SIDE:
+                raise SettingError(
+                    f"SegFormer takes images from {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels, "
+                    f"found {height} x {width}: pad or enlarge them"
+                )
         features: list[Tensor] = self.backbone(x)
         return features
 
@@ -93,6 +57,10 @@ class SegFormer(SegmentationModel):
         """Give the logits (N, num_classes, H/4, W/4)."""
         out: Tensor = self.decode_head(features)
         return out
+
+    def textbook_logits(self, x: Tensor) -> Tensor:
+        """Give the logits by the decoder as the paper writes it."""
+        return self.decode_head.textbook(self.stages(x))
 
     @property
     def head_modules(self) -> list[nn.Module]:

@@ -101,7 +101,7 @@ def slow_matrix(
     frames: Sequence[Frame], checkpoint: Checkpoint, cell: Cell
 ) -> npt.NDArray[np.int64]:
     """Predict three windows by hand and count pixel by pixel."""
-    model = load_model(NAME, checkpoint)
+    model = load_model(checkpoint, NAME)
     counts = np.zeros((19, 19), np.int64)
     for frame in frames:
         image = load_image(frame.image)
@@ -260,7 +260,7 @@ def test_two_models_share_a_pass(
     store = ResultStore(tmp_path)
     plan = make_plan(store, protocol, checkpoints, CELLS[:2])
     assert plan.missing == 4
-    model = load_model(NAME, checkpoint)
+    model = load_model(checkpoint, NAME)
     evaluation = Evaluation(frames, pictures, INFERENCE, store, 0)
     evaluation.run(plan, {NAME: model, "segformer_b1": model}, Console(quiet=True))
     assert asked == [(f.id, cell) for cell in CELLS[:2] for f in frames]

@@ -80,7 +80,7 @@ def test_loss_falls_and_the_checkpoint_predicts(
     checkpoint = read_checkpoint(paths.weights)
     assert checkpoint.card["model"] == NAME
     assert checkpoint.card["iterations"] == "40"
-    model = load_model(NAME, checkpoint)
+    model = load_model(checkpoint, NAME)
     image = torch.full((1, 3, 64, 64), 210, dtype=torch.uint8)
     with torch.no_grad():
         bright = model(model.normalise(image)).argmax(1)
@@ -369,7 +369,7 @@ def test_batch_of_one_is_refused_for_deeplab(
 def test_deeplab_trains(training_frames: Sequence[Frame], tmp_path: Path) -> None:
     recipe = replace(small_recipe("iterations=2"), optimizer="sgd")
     paths = run(tmp_path, training_frames, recipe, name="dlv3p_mbv2")
-    assert load_model("dlv3p_mbv2", read_checkpoint(paths.weights)).num_classes == 19
+    assert load_model(read_checkpoint(paths.weights), "dlv3p_mbv2").num_classes == 19
 
 
 def test_initial_weights_are_those_of_the_checkpoint(tmp_path: Path) -> None:

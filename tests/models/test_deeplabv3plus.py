@@ -11,14 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustseg.errors import SettingError
+from robustseg.models.atrous import AtrousPyramid, Decoder, SeparableConv, resize
 from robustseg.models.backbones import FeatureEncoder, XceptionEncoder, build_encoder
-from robustseg.models.deeplabv3plus import (
-    AtrousPyramid,
-    Decoder,
-    DeepLabV3Plus,
-    resize,
-    separable_conv,
-)
+from robustseg.models.deeplabv3plus import DeepLabV3Plus
+from robustseg.models.specs import TF_FORM
 from robustseg.models.zoo import DEEPLAB_SPECS
 
 CHANNELS = {
@@ -130,7 +126,7 @@ def test_stride_8_refines_the_grid_of_stride_16(name: str) -> None:
 
 @pytest.fixture
 def pyramid() -> AtrousPyramid:
-    pyramid = AtrousPyramid(6, (2, 3, 4)).eval()
+    pyramid = AtrousPyramid(6, (2, 3, 4), TF_FORM).eval()
     scramble_norms(pyramid, 1)
     return pyramid
 
@@ -143,13 +139,13 @@ def pyramid_parts(pyramid: AtrousPyramid, x: Tensor) -> list[Tensor]:
     parts = [conv_bn_relu_by_hand(pooled, pyramid.pool) * ones]
     parts.append(conv_bn_relu_by_hand(x, branches[0]))
     for rate, branch in zip((2, 3, 4), branches[1:], strict=True):
-        assert isinstance(branch, nn.Sequential)
-        depthwise, norm = branch[0], branch[1]
+        assert isinstance(branch, SeparableConv)
+        depthwise, norm = branch.depthwise[0], branch.depthwise[1]
         assert isinstance(depthwise, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
         y = dilated_depthwise_by_hand(x, depthwise.weight, rate)
         # there is a ReLU between the two halves of a split separable convolution
-        parts.append(conv_bn_relu_by_hand(batch_norm(y, norm).clamp(min=0), branch[3]))
+        parts.append(conv_bn_relu_by_hand(batch_norm(y, norm).clamp(min=0), branch.pointwise))
     return parts
 
 
@@ -190,13 +186,13 @@ def test_image_pooling_is_constant_over_space(pyramid: AtrousPyramid) -> None:
 
 
 def test_separable_conv_has_norm_and_relu_in_both_halves() -> None:
-    kinds = [type(layer) for layer in separable_conv(4, 8, 3).modules()]
-    half = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
-    assert [kind for kind in kinds if kind is not nn.Sequential] == half + half
+    kinds = [type(layer) for layer in SeparableConv(4, 8, 3).modules()]
+    half = [nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    assert kinds == [SeparableConv, *half, *half]
 
 
 def test_decoder_joins_the_pyramid_first_then_the_low_level() -> None:
-    decoder = Decoder(5, 19).eval()
+    decoder = Decoder(5, 19, TF_FORM).eval()
     scramble_norms(decoder, 2)
     pyramid, low = random(1, 256, 3, 4), random(1, 5, 9, 13)
     joined: list[Tensor] = []
@@ -217,7 +213,7 @@ def test_decoder_joins_the_pyramid_first_then_the_low_level() -> None:
 def test_resize_of_a_ramp_is_a_ramp_from_corner_to_corner() -> None:
     ramp = torch.linspace(-1, 1, 5)[:, None] + 10 * torch.linspace(0, 1, 4)
     fine = torch.linspace(-1, 1, 12)[:, None] + 10 * torch.linspace(0, 1, 31)
-    found = resize(ramp[None, None], torch.Size([12, 31]))[0, 0]
+    found = resize(ramp[None, None], torch.Size([12, 31]), align_corners=True)[0, 0]
     torch.testing.assert_close(found, fine, rtol=1e-5, atol=1e-5)
 
 

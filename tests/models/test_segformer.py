@@ -16,7 +16,8 @@ from robustseg.models.mix_transformer import (
     MixFFN,
     MixTransformer,
 )
-from robustseg.models.segformer import MLPDecoder, SegFormer
+from robustseg.models.mlp_decoder import MLPDecoder
+from robustseg.models.segformer import SegFormer
 from robustseg.models.specs import SegFormerSpec
 from robustseg.models.zoo import SEGFORMER_SPECS
 

@@ -1,0 +1,140 @@
+"""Pyramid and decoder of DeepLabv3+, in the form of any of the code bases that write them.
+
+One set of layers serves all: a ``DeepLabForm`` says which convolutions are separable, in which
+order parts are concatenated, what follows the projection and how grids are aligned.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustseg.models.specs import DeepLabForm
+
+__all__ = ["AtrousPyramid", "Decoder", "SeparableConv", "conv_norm_relu", "resize"]
+
+LOW_LEVEL_WIDTH = 48
+"""Channels that the low-level feature is reduced to (table 1 of arXiv 1802.02611)."""
+
+
+def conv_norm_relu(
+    in_channels: int, out_channels: int, kernel: int = 1, rate: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """Give a convolution that keeps the grid, without bias, then batch norm and ReLU."""
+    conv = nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel,
+        padding=rate * (kernel // 2),
+        dilation=rate,
+        groups=groups,
+        bias=False,
+    )
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+
+
+class SeparableConv(nn.Module):
+    """Atrous separable convolution (figure 3 of arXiv 1802.02611).
+
+    Args:
+        in_channels: Of the input.
+        out_channels: Of the output.
+        rate: Atrous rate of the depth-wise 3 x 3.
+        norm_between: Whether batch norm and ReLU also follow the depth-wise half, as section 3.2
+            of the paper adds them to every one of Xception's.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, rate: int = 1, norm_between: bool = True
+    ) -> None:
+        super().__init__()
+        depthwise = conv_norm_relu(in_channels, in_channels, 3, rate, groups=in_channels)
+        self.depthwise = depthwise if norm_between else depthwise[:1]
+        self.pointwise = conv_norm_relu(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, out_channels, h, w)."""
+        out: Tensor = self.pointwise(self.depthwise(x))
+        return out
+
+
+def conv3x3(in_channels: int, out_channels: int, rate: int, form: DeepLabForm) -> nn.Module:
+    """Give a 3 x 3 convolution with batch norm and ReLU: separable or dense, as the form has it."""
+    if form.separable:
+        return SeparableConv(in_channels, out_channels, rate, form.norm_between)
+    return conv_norm_relu(in_channels, out_channels, 3, rate)
+
+
+def resize(x: Tensor, size: torch.Size, align_corners: bool) -> Tensor:
+    """Resize (N, C, h, w) bilinearly to ``size``; ``align_corners`` as in ``F.interpolate``."""
+    return F.interpolate(x, size=[*size], mode="bilinear", align_corners=align_corners)
+
+
+class AtrousPyramid(nn.Module):
+    """Atrous spatial pyramid pooling with image pooling (figure 5 of arXiv 1706.05587).
+
+    Args:
+        in_channels: Of the backbone's last stage.
+        rates: Atrous rates of the three 3 x 3 branches.
+        form: Separable or dense branches, their width, the order of the parts, the projection.
+    """
+
+    def __init__(self, in_channels: int, rates: tuple[int, int, int], form: DeepLabForm) -> None:
+        super().__init__()
+        width = form.width
+        self.pool_first = form.pool_first
+        self.pool = conv_norm_relu(in_channels, width)
+        self.branches = nn.ModuleList(
+            [
+                conv_norm_relu(in_channels, width),
+                *[conv3x3(in_channels, width, rate, form) for rate in rates],
+            ]
+        )
+        self.project = conv_norm_relu(5 * width, width, form.project_kernel)
+        self.dropout = nn.Dropout(form.dropout)
+        self.refine: nn.Module = nn.Identity()
+        if form.project_refine:
+            self.refine = conv3x3(width, width, 1, form)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, h, w) to (N, width, h, w)."""
+        pooled = self.pool(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[-2:])
+        parts = [branch(x) for branch in self.branches]
+        parts = [pooled, *parts] if self.pool_first else [*parts, pooled]
+        out: Tensor = self.refine(self.dropout(self.project(torch.cat(parts, dim=1))))
+        return out
+
+
+class Decoder(nn.Module):
+    """Joins the pyramid with the low-level feature at 1/4 and refines them.
+
+    Figure 2 and section 4.1 of arXiv 1802.02611: the low-level feature reduced to 48 channels, the
+    pyramid upsampled to it, one or two 3 x 3 convolutions, a classifier.
+
+    Args:
+        low_level_channels: Of the backbone's first stage.
+        num_classes: Channels of the logits.
+        form: Width, number and kind of the convolutions, order of the parts, alignment.
+    """
+
+    def __init__(self, low_level_channels: int, num_classes: int, form: DeepLabForm) -> None:
+        super().__init__()
+        self.low_level_first = form.low_level_first
+        self.align_corners = form.align_corners
+        self.low_level = conv_norm_relu(low_level_channels, LOW_LEVEL_WIDTH)
+        widths = [form.width + LOW_LEVEL_WIDTH, *[form.width] * form.refinements]
+        self.refine = nn.Sequential(
+            *[conv3x3(before, form.width, 1, form) for before in widths[:-1]]
+        )
+        # the one form that has it drops whole channels
+        self.dropout = nn.Dropout2d(form.classifier_dropout)
+        self.classify = nn.Conv2d(form.width, num_classes, 1)
+
+    def forward(self, pyramid: Tensor, low_level: Tensor) -> Tensor:
+        """Map (N, width, h, w) and (N, low_level_channels, H, W) to logits (N, classes, H, W)."""
+        low = self.low_level(low_level)
+        high = resize(pyramid, low.shape[-2:], self.align_corners)
+        joined = torch.cat([low, high] if self.low_level_first else [high, low], dim=1)
+        out: Tensor = self.classify(self.dropout(self.refine(joined)))
+        return out

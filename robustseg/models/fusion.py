@@ -1,0 +1,162 @@
+"""Adds features of several resolutions up and classifies them, without a wide concatenation.
+
+A 1 x 1 convolution of concatenated maps is the sum of the maps' own 1 x 1 convolutions, and a
+1 x 1 convolution commutes with bilinear upsampling, whose weights sum to one at every pixel. So a
+decoder that upsamples, concatenates and fuses may as well fuse each map at its own, lower
+resolution, upsample and add: the same numbers for a fraction of the work and memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = [
+    "Projection",
+    "banded_logits",
+    "can_use_bands",
+    "classify",
+    "fold_norm",
+    "full_precision",
+    "upsampled_sum",
+    "uses_batch_statistics",
+]
+
+Projection = Callable[[Tensor], Tensor]
+"""A function of single pixels: maps (N, h, w, C) to (N, h, w, E)."""
+
+BAND_BYTES = 8 * 2**20
+"""Size of one band of the fused map: small enough for the C library to use its memory again."""
+
+
+def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
+    """Whether a batch norm measures its input instead of applying what it has stored."""
+    return norm.training or norm.running_mean is None or norm.running_var is None
+
+
+def fold_norm(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Write a batch norm with stored statistics as ``x * scale + shift``, both (C,)."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Keep autocast, where it is on, from lowering the precision of a block."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+def upsampled_sum(features: Sequence[Tensor], projections: Sequence[Projection]) -> Tensor:
+    """Project each map at its own resolution, bring all to that of the first, and add them.
+
+    Args:
+        features: Maps (N, C_k, H_k, W_k), the finest first.
+        projections: One for each map.
+
+    Returns:
+        (N, E, H_1, W_1), channels-last in memory.
+    """
+    height, width = features[0].shape[-2:]
+    total: Tensor | None = None
+    for feature, project in zip(features, projections, strict=True):
+        x = project(feature.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        if total is None:
+            total = x
+        else:
+            # no backward pass needs the sum's former value: it may be overwritten in training too
+            total += F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
+    assert total is not None
+    return total
+
+
+def classify(fused: Tensor, dropout: nn.Module, classifier: nn.Module) -> Tensor:
+    """Apply ReLU, dropout and the classifier to the fused map (N, E, H, W); overwrites it.
+
+    Returns:
+        Logits (N, classes, H, W), contiguous: few channels are resized faster one by one.
+    """
+    logits: Tensor = classifier(dropout(fused.relu_()))
+    return logits.contiguous()
+
+
+def can_use_bands(features: Sequence[Tensor]) -> bool:
+    """Whether ``banded_logits`` applies: plain inference in full precision on a CPU."""
+    return (
+        not torch.compiler.is_compiling()
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and all(f.device.type == "cpu" and f.element_size() >= 4 for f in features)
+    )
+
+
+def banded_logits(
+    features: Sequence[Tensor],
+    projections: Sequence[Projection],
+    classifier: nn.Conv2d,
+    band_bytes: int = BAND_BYTES,
+) -> Tensor:
+    """Sum as ``upsampled_sum`` does, apply ReLU and the classifier, one band of rows at a time.
+
+    The fused map, by far the largest tensor of the decoder, never exists as a whole. Bilinear
+    interpolation is separable: columns are resized first, in the rows that a band needs, and rows
+    are mixed by a product with the band's interpolation weights.
+
+    Args:
+        features: Maps (N, C_k, H_k, W_k), the finest first.
+        projections: One for each map.
+        classifier: 1 x 1 convolution from E channels to classes.
+        band_bytes: About how large one band of the fused map may be.
+
+    Returns:
+        Logits (N, classes, H_1, W_1), contiguous; equal to the sum's up to rounding.
+    """
+    finest, *others = (f.permute(0, 2, 3, 1) for f in features)
+    n, height, width, _ = finest.shape
+    coarse = [project(f) for f, project in zip(others, projections[1:], strict=True)]
+    mixing = [interpolation_matrix(f.shape[1], height, f.dtype) for f in coarse]
+    kernel = classifier.weight.flatten(1)
+    logits = finest.new_empty(n, len(kernel), height, width)
+    rows = max(1, band_bytes // (width * kernel.shape[1] * finest.element_size()))
+    for image in range(n):
+        for top in range(0, height, rows):
+            bottom = min(top + rows, height)
+            band = projections[0](finest[image, top:bottom]).view(bottom - top, -1)
+            for x, matrix in zip(coarse, mixing, strict=True):
+                first, last = source_rows(top, bottom, x.shape[1], height)
+                wide = widen(x[image : image + 1, first:last], width)
+                band.addmm_(matrix[top:bottom, first:last], wide.reshape(last - first, -1))
+            pixels = band.relu_().view(-1, kernel.shape[1])
+            scores = kernel @ pixels.T
+            logits[image, :, top:bottom] = scores.view(-1, bottom - top, width)
+    if classifier.bias is not None:
+        logits += classifier.bias[:, None, None]
+    return logits
+
+
+def interpolation_matrix(size: int, new_size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Give the weights (new_size, size) of linear interpolation with half-pixel centres."""
+    identity = torch.eye(size, dtype=dtype)[None]
+    return F.interpolate(identity, size=new_size, mode="linear", align_corners=False)[0].T
+
+
+def source_rows(top: int, bottom: int, size: int, new_size: int) -> tuple[int, int]:
+    """Give the first and past-the-last of the ``size`` rows that new rows top to bottom mix."""
+    ratio = size / new_size
+    # a little slack, since the interpolation weights are rounded
+    first = int(max((top + 0.5) * ratio - 0.501, 0))
+    last = int((bottom - 0.5) * ratio - 0.499) + 2
+    return first, min(last, size)
+
+
+def widen(rows: Tensor, width: int) -> Tensor:
+    """Resize the columns of (N, h, w, E), giving (N, h, width, E)."""
+    size = (rows.shape[1], width)
+    x = F.interpolate(rows.permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=False)
+    return x.permute(0, 2, 3, 1)
