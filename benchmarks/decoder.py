@@ -28,7 +28,8 @@ Form = Callable[[list[Tensor]], Tensor]
 def step(decoder: MLPDecoder, form: Form, features: list[Tensor]) -> list[Tensor]:
     """Run forward and backward; give the gradients of all weights."""
     decoder.zero_grad(set_to_none=True)
-    form([f.detach().requires_grad_() for f in features]).square().mean().backward()
+    loss = form([f.detach().requires_grad_() for f in features]).square().mean()
+    torch.autograd.backward(loss)
     # what a batch norm takes away again, biases, has gradients that are rounding errors alone
     return [p.grad for p in decoder.parameters() if p.grad is not None and p.ndim > 1]
 

@@ -142,15 +142,16 @@ def compare(
         }
         memory = {key: setting.memory(run) for key, run in runs.items()}
     seconds = interleaved(runs, args.rounds, setting)
-    macs = count_macs(ours, *setting.size) * setting.batch
-    rate = matrix_rate(setting) if setting.device.type == "cuda" else None
+    share = 0.0  # of the matrix rate, times seconds
+    if setting.device.type == "cuda":
+        share = count_macs(ours, *setting.size) * setting.batch / matrix_rate(setting)
     label = f"{name}{f' OS{stride}' if name.startswith('dlv3p') else ''}"
     for key, spent in seconds.items():
-        share = f"  {macs / spent / rate:5.1%} of matrix rate" if rate else ""
+        reached = f"  {share / spent:5.1%} of matrix rate" if share else ""
         print(
             f"{label:16} {key:28} {spent * 1e3:9.1f} ms {setting.batch / spent:8.2f}/s "
             f"ratio {spent / seconds['ours']:5.2f}  apart {apart[key]:.0e}  "
-            f"+{memory[key]:6.0f} MiB{share}",
+            f"+{memory[key]:6.0f} MiB{reached}",
             flush=True,
         )
 
