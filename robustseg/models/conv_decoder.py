@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustseg.models.bands import can_use_bands
 from robustseg.models.fusion import (
     banded_logits,
-    can_use_bands,
     classify,
     fold_norm,
     upsampled_sum,
@@ -47,11 +47,11 @@ class ConvDecoder(nn.Module):
     def forward(self, features: list[Tensor]) -> Tensor:
         """Map the four stages' features, finest first, to logits (N, classes, H/4, W/4)."""
         weights, bias = self.moved_fusion()
-        slots = zip(self.layers, weights, (bias, None, None, None), strict=True)
+        slots = zip(self.layers, weights, (None, None, None, bias), strict=True)
         projections = [partial(project, layer, weight, b) for layer, weight, b in slots]
         norms = [layer.bn for layer in (*self.layers, self.fusion_conv)]
         measured = any(uses_batch_statistics(norm) for norm in norms)
-        if not self.training and not measured and can_use_bands(features):
+        if not self.training and not measured and can_use_bands(features[0]):
             return banded_logits(features, projections, self.conv_seg)
         fused = upsampled_sum(features, projections)
         if uses_batch_statistics(self.fusion_conv.bn):

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustseg.models.bands import BAND_BYTES, add, bands
+
 __all__ = [
     "Projection",
     "banded_logits",
-    "can_use_bands",
     "classify",
     "fold_norm",
     "full_precision",
@@ -28,9 +29,6 @@ __all__ = [
 
 Projection = Callable[[Tensor], Tensor]
 """A function of single pixels: maps (N, h, w, C) to (N, h, w, E)."""
-
-BAND_BYTES = 8 * 2**20
-"""Size of one band of the fused map: small enough for the C library to use its memory again."""
 
 
 def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
@@ -64,15 +62,14 @@ def upsampled_sum(features: Sequence[Tensor], projections: Sequence[Projection])
         (N, E, H_1, W_1), channels-last in memory.
     """
     height, width = features[0].shape[-2:]
-    total: Tensor | None = None
-    for feature, project in zip(features, projections, strict=True):
-        x = project(feature.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        if total is None:
-            total = x
-        else:
-            # no backward pass needs the sum's former value: it may be overwritten in training too
-            total += F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
-    assert total is not None
+    maps = [
+        project(feature.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        for feature, project in zip(features, projections, strict=True)
+    ]
+    total = maps[0]
+    for x in maps[1:]:
+        wide = F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
+        total = add(total, wide)
     return total
 
 
@@ -86,16 +83,6 @@ def classify(fused: Tensor, dropout: nn.Module, classifier: nn.Module) -> Tensor
     return logits.contiguous()
 
 
-def can_use_bands(features: Sequence[Tensor]) -> bool:
-    """Whether ``banded_logits`` applies: plain inference in full precision on a CPU."""
-    return (
-        not torch.compiler.is_compiling()
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and all(f.device.type == "cpu" and f.element_size() >= 4 for f in features)
-    )
-
-
 def banded_logits(
     features: Sequence[Tensor],
     projections: Sequence[Projection],
@@ -104,9 +91,10 @@ def banded_logits(
 ) -> Tensor:
     """Sum as ``upsampled_sum`` does, apply ReLU and the classifier, one band of rows at a time.
 
-    The fused map, by far the largest tensor of the decoder, never exists as a whole. Bilinear
-    interpolation is separable: columns are resized first, in the rows that a band needs, and rows
-    are mixed by a product with the band's interpolation weights.
+    For inference: nothing here has a gradient. The fused map, by far the largest tensor of the
+    decoder, never exists as a whole. Bilinear interpolation is separable: columns are resized
+    first, in the rows that a band needs, and rows are mixed by a product with the band's
+    interpolation weights.
 
     Args:
         features: Maps (N, C_k, H_k, W_k), the finest first.
@@ -123,10 +111,9 @@ def banded_logits(
     mixing = [interpolation_matrix(f.shape[1], height, f.dtype) for f in coarse]
     kernel = classifier.weight.flatten(1)
     logits = finest.new_empty(n, len(kernel), height, width)
-    rows = max(1, band_bytes // (width * kernel.shape[1] * finest.element_size()))
+    row_bytes = width * kernel.shape[1] * finest.element_size()
     for image in range(n):
-        for top in range(0, height, rows):
-            bottom = min(top + rows, height)
+        for top, bottom in bands(height, row_bytes, band_bytes):
             band = projections[0](finest[image, top:bottom]).view(bottom - top, -1)
             for x, matrix in zip(coarse, mixing, strict=True):
                 first, last = source_rows(top, bottom, x.shape[1], height)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustseg.models.bands import add, by_bands, can_use_bands
 from robustseg.models.specs import Epsilons
 
 __all__ = ["MixTransformer"]
@@ -103,6 +104,10 @@ class MixFFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, H, W, C) to the same shape."""
+        return by_bands(self.mix, x, MLP_RATIO) if can_use_bands(x) else self.mix(x)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Apply the four layers; a pixel sees its eight neighbours."""
         out: Tensor = self.fc2(F.gelu(self.dwconv(self.fc1(x))))
         return out
 
@@ -142,9 +147,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, H, W, C) to the same shape."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
-        return out
+        x = add(self.drop_path(self.attn(self.norm1(x))), x)
+        return add(self.drop_path(self.mlp(self.norm2(x))), x)
 
 
 class MixTransformer(nn.Module):

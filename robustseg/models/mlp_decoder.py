@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustseg.models.bands import can_use_bands
 from robustseg.models.fusion import (
     banded_logits,
-    can_use_bands,
     classify,
     fold_norm,
     full_precision,
@@ -77,10 +77,12 @@ class MLPDecoder(nn.Module):
     def forward(self, features: list[Tensor]) -> Tensor:
         """Map the four stages' features, finest first, to logits (N, classes, H/4, W/4)."""
         weights, bias = self.composed()
-        first = partial(F.linear, weight=weights[0], bias=bias)
-        projections = [first, *(partial(F.linear, weight=weight) for weight in weights[1:])]
+        projections = [
+            partial(F.linear, weight=weight, bias=b)
+            for weight, b in zip(weights, (None, None, None, bias), strict=True)
+        ]
         norm = self.linear_fuse.bn
-        if not self.training and not uses_batch_statistics(norm) and can_use_bands(features):
+        if not self.training and not uses_batch_statistics(norm) and can_use_bands(features[0]):
             return banded_logits(features, projections, self.linear_pred)
         fused = upsampled_sum(features, projections)
         if uses_batch_statistics(norm):

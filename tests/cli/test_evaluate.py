@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from robustseg.corruptions import corrupt, random_stream
+from robustseg.models.build import create_model
+from robustseg.models.checkpoints import load_model, save_checkpoint
 from robustseg.results import load_results
 
 Outcome = tuple[int, str, str]
@@ -172,6 +175,51 @@ def test_tilde_of_a_checkpoint_is_the_home_folder(
     code, _, err = robustseg(*BASIC, "--dry-run", "--checkpoint", given)
     assert code == 0
     assert f"weights from {place}/weights/segformer_b0.safetensors" in err
+
+
+def test_a_file_of_another_code_base_is_stored_under_the_name_of_its_variant(
+    place: Path, robustseg: Robustseg
+) -> None:
+    weights = load_model(place / "checkpoints/segformer_b0.safetensors").state_dict()
+    torch.save({"state_dict": weights}, place / "released.bin")
+    given = ("--checkpoint", "segformer_b0@smp=released.bin")
+    arguments = ("evaluate", "--models", "segformer_b0@smp", "segformer_b0", "--clean-only")
+    code, out, err = robustseg(*arguments, *given, "--device", "cpu")
+    assert code == 0
+    assert err.count("licence of the weights: NVIDIA Source Code License for SegFormer") == 1
+    assert "segformer_b0@smp: weights from released.bin" in err
+    results, _ = load_results(place / "runs")
+    assert {r.model.name for r in results} == {"segformer_b0", "segformer_b0@smp"}
+    # the number of parameters is that of the network, whatever else a file holds
+    assert {r.model.parameters for r in results} == {3_719_027}
+    _, again, err = robustseg(*arguments, *given, "--device", "cpu")
+    assert "0 cells to do, 2 finished" in err
+    assert again == out
+
+
+def test_own_weights_carry_no_licence(place: Path, robustseg: Robustseg) -> None:
+    code, _, err = robustseg(*BASIC, "--dry-run")
+    assert code == 0
+    assert "licence" not in err
+
+
+def test_two_files_of_one_network(place: Path, robustseg: Robustseg) -> None:
+    vainf = create_model("dlv3p_mbv2@vainf")
+    save_checkpoint(place / "m.safetensors", "dlv3p_mbv2@vainf", vainf, {})
+    given = ("--checkpoint", "dlv3p_mbv2=m.safetensors", "dlv3p_mbv2@vainf=m.safetensors")
+    code, _, err = robustseg("evaluate", "--models", "dlv3p_mbv2", "dlv3p_mbv2@vainf", *given)
+    assert code == 2
+    assert "both hold dlv3p_mbv2@vainf: ask for one" in err
+
+
+def test_a_file_of_other_classes_is_one_line(place: Path, robustseg: Robustseg) -> None:
+    state = create_model("segformer_b0", 150).state_dict()
+    torch.save(state, place / "ade.pth")
+    code, _, err = robustseg(*BASIC, "--clean-only", "-q", "--checkpoint", "segformer_b0=ade.pth")
+    assert code == 2
+    assert err == (
+        "robustseg: error: ade.pth holds segformer_b0 of 150 classes: ADE20K; 19 are needed\n"
+    )
 
 
 BLOCKED = """

@@ -4,6 +4,7 @@ import csv
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -380,6 +381,25 @@ def test_initial_weights_are_those_of_the_checkpoint(tmp_path: Path) -> None:
         assert torch.equal(started.state_dict()[key], value)
     with pytest.raises(CheckpointError, match="holds segformer_b0, not segformer_b1"):
         new_model("segformer_b1", small_recipe(), 3, tmp_path / "init.safetensors")
+
+
+def test_initial_weights_of_an_encoder_alone(tmp_path: Path) -> None:
+    source = create_model(NAME).state_dict()
+    released = {k.removeprefix("backbone."): v for k, v in source.items() if "decode_head" not in k}
+    torch.save({**released, "head.weight": torch.zeros(1000, 256)}, tmp_path / "mit_b0.pth")
+    said = StringIO()
+    started = new_model(NAME, small_recipe(), 3, tmp_path / "mit_b0.pth", Console(said))
+    assert said.getvalue().startswith("licence of the weights: NVIDIA Source Code License")
+    blank = new_model(NAME, small_recipe(), 3, None).state_dict()
+    for key, value in started.state_dict().items():
+        assert torch.equal(value, source[key] if key.startswith("backbone.") else blank[key])
+
+
+def test_initial_weights_of_another_output_stride(tmp_path: Path) -> None:
+    model = create_model("dlv3p_mbv2", output_stride=8)
+    save_checkpoint(tmp_path / "init.safetensors", "dlv3p_mbv2", model, {})
+    with pytest.raises(SettingError, match="output stride 8, the recipe 16: give --set"):
+        new_model("dlv3p_mbv2", small_recipe(), 3, tmp_path / "init.safetensors")
 
 
 def test_random_weights_are_a_function_of_the_seed() -> None:

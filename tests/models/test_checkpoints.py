@@ -3,21 +3,21 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from robustseg.errors import CheckpointError
+from robustseg.errors import CheckpointError, NameLookupError, SettingError
 from robustseg.models.base import SegmentationModel
 from robustseg.models.build import create_model
 from robustseg.models.checkpoints import (
     Checkpoint,
     find_checkpoint,
+    initialise,
+    load_encoder,
     load_model,
     read_checkpoint,
     save_checkpoint,
@@ -52,9 +52,18 @@ def checkpoint_of(state: dict[str, Tensor], **card: str) -> Checkpoint:
     return Checkpoint(Path("given.pth"), "0" * 64, state, card)
 
 
-def refusal(name: str, checkpoint: Checkpoint) -> str:
+def own(state: dict[str, Tensor], model: str, **card: str) -> Checkpoint:
+    return checkpoint_of(state, format="robustseg-1", model=model, **card)
+
+
+def refusal(
+    checkpoint: Checkpoint,
+    name: str | None = None,
+    num_classes: int | None = None,
+    output_stride: int | None = None,
+) -> str:
     with torch.device("meta"), pytest.raises(CheckpointError) as caught:
-        load_model(name, checkpoint)
+        load_model(checkpoint, name, num_classes, output_stride)
     message = str(caught.value)
     assert str(checkpoint.path) in message
     assert "\n" not in message
@@ -73,21 +82,75 @@ def test_round_trip(b0: SegmentationModel, x: Tensor, tmp_path: Path) -> None:
         "num_classes": "19",
         "recipe": "segformer",
     }
-    model = load_model("segformer_b0", checkpoint)
-    assert not model.training
-    with torch.no_grad():
-        assert torch.equal(model.logits(x), b0.logits(x))
+    for source in (path, str(path), checkpoint):
+        model = load_model(source)
+        assert not model.training
+        assert model.name == "segformer_b0"
+        with torch.no_grad():
+            assert torch.equal(model.logits(x), b0.logits(x))
 
 
-def test_the_output_stride_is_kept(tmp_path: Path) -> None:
+def test_the_card_cannot_change_what_the_network_is(b0: SegmentationModel, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    model = create_model("dlv3p_mbv2", output_stride=8).eval()
+    save_checkpoint(path, "segformer_b0", b0, {"model": "segformer_b5", "format": "pt"})
+    assert load_model(path).name == "segformer_b0"
+
+
+def test_loading_leaves_the_random_numbers_alone(b0: SegmentationModel, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, "segformer_b0", b0, {})
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    load_model(path)
+    assert torch.equal(torch.rand(3), wanted)
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_the_output_stride_is_kept(tmp_path: Path, stride: int) -> None:
+    path = tmp_path / "m.safetensors"
+    model = create_model("dlv3p_mbv2", output_stride=stride).eval()
     save_checkpoint(path, "dlv3p_mbv2", model, {})
-    loaded = load_model("dlv3p_mbv2", read_checkpoint(path))
+    loaded = load_model(path, "dlv3p_mbv2")
     x = torch.randn(1, 3, 65, 65, generator=torch.Generator().manual_seed(0))
+    side = {8: 9, 16: 5}[stride]
     with torch.no_grad():
-        assert loaded.stages(x)[-1].shape == (1, 320, 9, 9)
+        assert loaded.stages(x)[-1].shape == (1, 320, side, side)
         assert torch.equal(loaded.logits(x), model.logits(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "given", "found"),
+    [
+        ("dlv3p_mbv2", None, None, 16),
+        ("dlv3p_mbv2@smp", None, 8, 8),
+        ("dlv3p_mbv2@mmseg", None, None, 8),
+        ("dlv3p_r101@mmseg", "dlv3p_r101_os16@mmseg", None, 16),
+        ("dlv3p_r101_os16@mmseg", None, None, 16),
+        ("dlv3p_r101_os16@mmseg", "dlv3p_r101@mmseg", None, 8),
+    ],
+)
+def test_the_output_stride_is_that_of_the_variant_unless_it_is_given(
+    name: str, asked: str | None, given: int | None, found: int
+) -> None:
+    with torch.device("meta"):
+        model = load_model(own(meta_state(name), name), asked, None, given)
+    assert getattr(model, "output_stride", None) == found
+    assert model.name == (asked or name)
+
+
+def test_an_output_stride_of_another_variant_is_not_taken_over() -> None:
+    # the card's 8 belongs to the variant on the card
+    checkpoint = own(meta_state("dlv3p_r101@mmseg"), "dlv3p_r101@mmseg", output_stride="8")
+    with torch.device("meta"):
+        model = load_model(checkpoint, "dlv3p_r101_os16@mmseg")
+    assert getattr(model, "output_stride", None) == 16
+
+
+def test_an_impossible_output_stride_is_refused() -> None:
+    checkpoint = own(meta_state("dlv3p_mbv2"), "dlv3p_mbv2")
+    with torch.device("meta"), pytest.raises(SettingError, match="must be 16 or 8, found 32"):
+        load_model(checkpoint, output_stride=32)
 
 
 def test_a_failed_save_leaves_the_old_file(b0: SegmentationModel, tmp_path: Path) -> None:
@@ -100,157 +163,138 @@ def test_a_failed_save_leaves_the_old_file(b0: SegmentationModel, tmp_path: Path
 
 
 def test_another_network_on_the_card() -> None:
-    checkpoint = checkpoint_of(meta_state("segformer_b0"), model="segformer_b1")
-    assert "holds segformer_b1, not segformer_b0" in refusal("segformer_b0", checkpoint)
+    checkpoint = own(meta_state("segformer_b0"), "segformer_b1")
+    message = refusal(checkpoint, "segformer_b0")
+    assert "holds segformer_b1, not segformer_b0: it is a file of SegFormer-B1 from" in message
+
+
+def test_a_card_that_does_not_tell_the_truth() -> None:
+    checkpoint = own(meta_state("segformer_b1"), "segformer_b0")
+    assert "does not fit segformer_b0" in refusal(checkpoint, "segformer_b0")
+
+
+def test_a_card_of_a_later_version() -> None:
+    checkpoint = checkpoint_of(meta_state("segformer_b0"), format="robustseg-2")
+    assert "update robustseg" in refusal(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["segformer_b9", "", "../segformer_b0"])
+def test_an_unknown_network_on_the_card(name: str) -> None:
+    assert "unknown model" in refusal(own(meta_state("segformer_b0"), name))
+
+
+def test_an_unknown_network_asked_for() -> None:
+    with pytest.raises(NameLookupError, match="unknown model 'segformer_b9'"):
+        load_model(own(meta_state("segformer_b0"), "segformer_b0"), "segformer_b9")
 
 
 @pytest.mark.parametrize("stride", ["32", "", "eight"])
 def test_a_senseless_output_stride_on_the_card(stride: str) -> None:
-    checkpoint = checkpoint_of(meta_state("segformer_b0"), output_stride=stride)
-    assert f"output stride {stride!r}" in refusal("segformer_b0", checkpoint)
+    checkpoint = own(meta_state("dlv3p_mbv2"), "dlv3p_mbv2", output_stride=stride)
+    assert f"output stride {stride!r}" in refusal(checkpoint, "dlv3p_mbv2")
 
 
-def test_a_file_of_150_classes() -> None:
-    message = refusal("segformer_b0", checkpoint_of(meta_state("segformer_b0", 150)))
-    assert "2 of another shape" in message
-    assert "(150, 256, 1, 1) instead of (19, 256, 1, 1)" in message
-    assert "150 classes: ADE20K" in message
+@pytest.mark.parametrize(
+    ("count", "data"),
+    [(150, ": ADE20K"), (172, ": COCO-Stuff"), (21, ": Pascal VOC"), (7, "")],
+)
+def test_files_of_other_classes(count: int, data: str) -> None:
+    checkpoint = checkpoint_of(meta_state("segformer_b0", count))
+    message = refusal(checkpoint, "segformer_b0", 19)
+    assert message.endswith(f"holds segformer_b0 of {count} classes{data}; 19 are needed")
+    with torch.device("meta"):
+        assert load_model(checkpoint).num_classes == count
 
 
 @pytest.mark.parametrize("other", ["segformer_b1", "segformer_b2", "segformer_b5"])
 def test_weights_of_another_size_are_recognised(other: str) -> None:
-    message = refusal("segformer_b0", checkpoint_of(meta_state(other)))
-    assert "does not fit segformer_b0" in message
-    assert message.endswith(f"this looks like an encoder of {other}")
-    assert ("unexpected" in message) == (other != "segformer_b1")
+    message = refusal(checkpoint_of(meta_state(other)), "segformer_b0")
+    assert f"holds {other}, not segformer_b0" in message
 
 
-def test_weights_of_another_family_and_missing_weights() -> None:
-    message = refusal("segformer_b0", checkpoint_of(meta_state("dlv3p_r50")))
-    assert f"{len(meta_state('segformer_b0'))} missing (such as backbone." in message
-    assert "unexpected (such as backbone.body" in message
-    partial = meta_state("segformer_b0")
-    del partial["decode_head.linear_pred.bias"]
-    message = refusal("segformer_b0", checkpoint_of(partial))
+def test_weights_of_another_architecture() -> None:
+    message = refusal(checkpoint_of(meta_state("dlv3p_r50")), "segformer_b0")
+    assert "holds dlv3p_r50, not segformer_b0" in message
+
+
+def test_missing_unexpected_and_misshapen_weights_are_named() -> None:
+    state = meta_state("segformer_b0")
+    del state["decode_head.linear_pred.bias"]
+    state["decode_head.linear_c9.proj.bias"] = torch.zeros(1)
+    state["backbone.norm3.bias"] = torch.zeros(7)
+    message = refusal(checkpoint_of(state))
     assert "1 missing (such as decode_head.linear_pred.bias)" in message
+    assert "1 unexpected (such as decode_head.linear_c9.proj.bias)" in message
+    assert "1 of another shape (such as backbone.norm3.bias (7,) instead of (160,))" in message
 
 
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state"])
-@pytest.mark.parametrize("suffix", [".pth", ".pt"])
-def test_files_of_other_origin(
-    b0: SegmentationModel, x: Tensor, tmp_path: Path, wrapper: str | None, suffix: str
+def test_files_of_early_versions_of_torch_have_no_counters(b0: SegmentationModel) -> None:
+    state = {k: v for k, v in b0.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert len(state) < len(b0.state_dict())
+    assert load_model(checkpoint_of(state)).num_classes == 19
+
+
+def test_a_released_file_with_parts_that_are_never_used(
+    b0: SegmentationModel, x: Tensor, tmp_path: Path
 ) -> None:
     state = dict(b0.state_dict())
-    # released files carry a classifier that the network never uses
     state["decode_head.conv_seg.weight"] = torch.zeros(19, 128, 1, 1)
     state["decode_head.conv_seg.bias"] = torch.zeros(19)
     state["auxiliary_head.conv_seg.bias"] = torch.zeros(19)
-    content = {"epoch": 3, "meta": {"a": [1, "b"]}, wrapper: state} if wrapper else state
-    path = tmp_path / f"segformer_b0{suffix}"
-    torch.save(content, path)
-    checkpoint = read_checkpoint(path)
-    assert checkpoint.card == {}
-    assert set(checkpoint.state) == set(b0.state_dict())
+    torch.save({"state_dict": state, "meta": {"epoch": 3}}, tmp_path / "released.pth")
+    model = load_model(tmp_path / "released.pth", "segformer_b0", 19)
+    with torch.no_grad():
+        assert torch.equal(model.logits(x), b0.logits(x))
+
+
+def test_a_network_can_start_from_another_variant_of_the_same_weights(
+    b0: SegmentationModel,
+) -> None:
+    model = create_model("segformer_b0@smp")
+    notice = initialise(model, own(b0.state_dict(), "segformer_b0"))
+    assert (model.name, notice) == ("segformer_b0@smp", "")
     for name, value in b0.state_dict().items():
-        assert torch.equal(checkpoint.state[name], value)
-    if suffix == ".pt" and wrapper:
-        model = load_model("segformer_b0", checkpoint)
-        with torch.no_grad():
-            assert torch.equal(model.logits(x), b0.logits(x))
+        assert torch.equal(model.state_dict()[name], value)
+    assert "not commercially" in initialise(model, checkpoint_of(b0.state_dict()))
 
 
-def test_wrappers_may_be_nested_but_not_for_ever(tmp_path: Path) -> None:
-    path = tmp_path / "m.pth"
-    torch.save({"state_dict": {"model_state": {"a": torch.ones(2)}}}, path)
-    assert list(read_checkpoint(path).state) == ["a"]
-    endless: dict[str, object] = {}
-    endless["state_dict"] = endless
-    torch.save(endless, path)
-    assert read_checkpoint(path).state == {}
+def test_a_network_cannot_start_from_a_variant_with_another_head() -> None:
+    with torch.device("meta"):
+        model = create_model("dlv3p_r50")
+        other = own(meta_state("dlv3p_r50@vainf"), "dlv3p_r50@vainf")
+        with pytest.raises(CheckpointError, match="do not fit dlv3p_r50: build dlv3p_r50@vainf"):
+            initialise(model, other)
+        load_encoder(model, other)
 
 
-@pytest.mark.parametrize("content", [[torch.zeros(2)], torch.zeros(2), {}, 3, {"state_dict": 5}])
-def test_a_file_without_a_table_of_weights(tmp_path: Path, content: object) -> None:
-    path = tmp_path / "m.pth"
-    torch.save(content, path)
-    with pytest.raises(CheckpointError, match="holds no table of weights"):
-        read_checkpoint(path)
+def test_a_network_cannot_start_from_other_classes() -> None:
+    with torch.device("meta"):
+        model = create_model("segformer_b0")
+        with pytest.raises(CheckpointError, match="150 classes: ADE20K; 19 are needed"):
+            initialise(model, checkpoint_of(meta_state("segformer_b0", 150)))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_truncated_files(tmp_path: Path, suffix: str, share: float) -> None:
-    path = tmp_path / f"m{suffix}"
-    state = {f"layer{i}.weight": torch.full((50, 10), float(i)) for i in range(5)}
-    if suffix == ".pth":
-        torch.save(state, path)
-    else:
-        save_file(state, path)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError) as caught:
-        read_checkpoint(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_an_encoder_leaves_the_head_as_it_is(b0: SegmentationModel) -> None:
+    encoder = {
+        k.removeprefix("backbone."): v.clone()
+        for k, v in b0.state_dict().items()
+        if k.startswith("backbone.")
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = create_model("segformer_b0")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    initialise(model, checkpoint_of({**encoder, "head.weight": torch.zeros(1000, 256)}))
+    for name, value in model.state_dict().items():
+        source = b0.state_dict() if name.startswith("backbone.") else before
+        assert torch.equal(value, source[name])
 
 
-@pytest.mark.parametrize("content", [b"", b".", b"0.", b"hello", b"\x80\x02U\xff", b"\x80\x04\x95"])
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
-def test_files_of_something_else(tmp_path: Path, suffix: str, content: bytes) -> None:
-    path = tmp_path / f"m{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError):
-        read_checkpoint(path)
-
-
-def test_damaged_bytes_never_end_in_another_error(tmp_path: Path) -> None:
-    path = tmp_path / "m.pth"
-    torch.save({"a": torch.zeros(3, 4)}, path, _use_new_zipfile_serialization=False)
-    content = path.read_bytes()
-    refused = 0
-    for place in range(0, len(content), 3):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
-        try:
-            read_checkpoint(path)
-        except CheckpointError:
-            refused += 1
-    assert refused > 20
-
-
-class Payload:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("suffix", [".pth", ".pt"])
-@pytest.mark.parametrize("how", ["torch", "old torch", "pickle"])
-def test_code_in_a_file_is_never_run(tmp_path: Path, suffix: str, how: str) -> None:
-    victim = tmp_path / "victim"
-    path = tmp_path / f"segformer_b0{suffix}"
-    content = {"state_dict": {"a": torch.zeros(2)}, "meta": Payload(victim)}
-    if how == "pickle":
-        path.write_bytes(pickle.dumps(content))
-        pickle.loads(path.read_bytes())
-    else:
-        torch.save(content, path, _use_new_zipfile_serialization=how == "torch")
-        torch.load(path, weights_only=False)
-    # the payload works where it is let
-    victim.unlink()
-    with pytest.raises(CheckpointError, match="is not loaded, since it could run code"):
-        read_checkpoint(path)
-    assert not victim.exists()
-
-
-def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.pth", tmp_path / "none.safetensors", tmp_path):
-        with pytest.raises(CheckpointError, match="cannot read checkpoint"):
-            read_checkpoint(path)
+def test_an_encoder_of_another_size() -> None:
+    state = {k: v for k, v in meta_state("segformer_b1").items() if k.startswith("backbone.")}
+    with torch.device("meta"), pytest.raises(CheckpointError) as caught:
+        load_encoder(create_model("segformer_b0"), checkpoint_of(state))
+    assert "does not fit the encoder of segformer_b0" in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
@@ -294,8 +338,10 @@ def test_a_given_path_that_is_missing_is_not_replaced_by_another(tmp_path: Path)
     (tmp_path / "dlv3p_r50.pth").touch()
     with pytest.raises(CheckpointError, match=r"checkpoint of dlv3p_r50 not found: .*none\.pth"):
         find_checkpoint("dlv3p_r50", {"dlv3p_r50": tmp_path / "none.pth"}, tmp_path)
-    with pytest.raises(CheckpointError, match="not found"):
-        find_checkpoint("dlv3p_r50", {"dlv3p_r50": tmp_path}, tmp_path)
+
+
+def test_a_folder_may_be_given(tmp_path: Path) -> None:
+    assert find_checkpoint("dlv3p_r50", {"dlv3p_r50": tmp_path}, tmp_path) == tmp_path
 
 
 def test_find_checkpoints_lists_networks_in_the_order_of_the_zoo(tmp_path: Path) -> None:

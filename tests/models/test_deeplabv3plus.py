@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-import math
-import re
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustseg.engine.profiling import count_macs, count_parameters
 from robustseg.errors import SettingError
 from robustseg.models.atrous import AtrousPyramid, Decoder, SeparableConv, resize
-from robustseg.models.backbones import FeatureEncoder, XceptionEncoder, build_encoder
+from robustseg.models.build import create_model
 from robustseg.models.deeplabv3plus import DeepLabV3Plus
 from robustseg.models.specs import TF_FORM
 from robustseg.models.zoo import DEEPLAB_SPECS
@@ -27,22 +26,8 @@ CHANNELS = {
 }
 
 
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def scramble_norms(module: nn.Module, seed: int = 0) -> None:
-    """Give batch norms statistics and factors that matter, and leave the signal's size alone."""
-    generator = torch.Generator().manual_seed(seed)
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            with torch.no_grad():
-                for value in (norm.running_mean, norm.bias):
-                    value.copy_(0.2 * torch.randn(value.shape, generator=generator))
-                for value in (norm.running_var, norm.weight):
-                    value.copy_(0.8 + 0.4 * torch.rand(value.shape, generator=generator))
+Scramble = Callable[[nn.Module], None]
+Draw = Callable[..., Tensor]
 
 
 def conv_bn_relu_by_hand(x: Tensor, layers: nn.Module) -> Tensor:
@@ -105,29 +90,10 @@ def test_pyramid_rates_belong_to_the_output_stride(
     assert [conv.padding for conv in convs] == [(rate, rate) for rate in rates]
 
 
-@pytest.mark.parametrize("name", ["dlv3p_mbv2", "dlv3p_x71"])
-def test_stride_8_refines_the_grid_of_stride_16(name: str) -> None:
-    """With the same weights, every second feature at stride 8 is the feature at stride 16."""
-    coarse = build_encoder(DEEPLAB_SPECS[name], 16).eval()
-    scramble_norms(coarse)
-    with torch.device("meta"):
-        fine = build_encoder(DEEPLAB_SPECS[name], 8).eval()
-    fine.load_state_dict(coarse.state_dict(), strict=True, assign=True)
-    x = random(1, 3, 33, 49)
-    with torch.no_grad():
-        wanted, found = coarse(x), fine(x)
-    for stage in range(4):
-        step = 1 if stage < 2 else 2
-        part = found[stage][..., ::step, ::step]
-        scale = float(wanted[stage].abs().max())
-        assert scale > 0
-        torch.testing.assert_close(part / scale, wanted[stage] / scale, rtol=0, atol=1e-4)
-
-
 @pytest.fixture
-def pyramid() -> AtrousPyramid:
+def pyramid(scramble_norms: Scramble) -> AtrousPyramid:
     pyramid = AtrousPyramid(6, (2, 3, 4), TF_FORM).eval()
-    scramble_norms(pyramid, 1)
+    scramble_norms(pyramid)
     return pyramid
 
 
@@ -149,7 +115,9 @@ def pyramid_parts(pyramid: AtrousPyramid, x: Tensor) -> list[Tensor]:
     return parts
 
 
-def test_pyramid_joins_pooling_first_then_the_rates_in_order(pyramid: AtrousPyramid) -> None:
+def test_pyramid_joins_pooling_first_then_the_rates_in_order(
+    pyramid: AtrousPyramid, random: Draw
+) -> None:
     x = random(2, 6, 9, 11)
     with torch.no_grad():
         parts = pyramid_parts(pyramid, x)
@@ -158,7 +126,9 @@ def test_pyramid_joins_pooling_first_then_the_rates_in_order(pyramid: AtrousPyra
 
 
 @pytest.mark.parametrize("slot", range(5))
-def test_each_part_of_the_pyramid_has_its_columns(pyramid: AtrousPyramid, slot: int) -> None:
+def test_each_part_of_the_pyramid_has_its_columns(
+    pyramid: AtrousPyramid, random: Draw, slot: int
+) -> None:
     x = random(1, 6, 9, 11)
     project = pyramid.project[0]
     assert isinstance(project, nn.Conv2d)
@@ -175,7 +145,7 @@ def test_each_part_of_the_pyramid_has_its_columns(pyramid: AtrousPyramid, slot: 
         )
 
 
-def test_image_pooling_is_constant_over_space(pyramid: AtrousPyramid) -> None:
+def test_image_pooling_is_constant_over_space(pyramid: AtrousPyramid, random: Draw) -> None:
     project = pyramid.project[0]
     assert isinstance(project, nn.Conv2d)
     with torch.no_grad():
@@ -191,9 +161,11 @@ def test_separable_conv_has_norm_and_relu_in_both_halves() -> None:
     assert kinds == [SeparableConv, *half, *half]
 
 
-def test_decoder_joins_the_pyramid_first_then_the_low_level() -> None:
+def test_decoder_joins_the_pyramid_first_then_the_low_level(
+    scramble_norms: Scramble, random: Draw
+) -> None:
     decoder = Decoder(5, 19, TF_FORM).eval()
-    scramble_norms(decoder, 2)
+    scramble_norms(decoder)
     pyramid, low = random(1, 256, 3, 4), random(1, 5, 9, 13)
     joined: list[Tensor] = []
     decoder.refine.register_forward_pre_hook(lambda _, inputs: joined.append(inputs[0]))
@@ -217,9 +189,11 @@ def test_resize_of_a_ramp_is_a_ramp_from_corner_to_corner() -> None:
     torch.testing.assert_close(found, fine, rtol=1e-5, atol=1e-5)
 
 
-def test_output_is_the_logits_resized_with_aligned_corners() -> None:
+def test_output_is_the_logits_resized_with_aligned_corners(
+    scramble_norms: Scramble, random: Draw
+) -> None:
     model = DeepLabV3Plus(DEEPLAB_SPECS["dlv3p_mbv2"], 19).eval()
-    scramble_norms(model, 3)
+    scramble_norms(model)
     x = random(1, 3, 33, 65)
     with torch.no_grad():
         logits, output = model.logits(x), model(x)
@@ -229,88 +203,197 @@ def test_output_is_the_logits_resized_with_aligned_corners() -> None:
     torch.testing.assert_close(output[..., :1, 2::4], middle, rtol=1e-3, atol=1e-5)
 
 
-def relu_features(name: str, state: dict[str, Tensor], x: Tensor) -> list[Tensor]:
-    """Run timm's own feature network, which taps after the ReLU."""
-    with torch.device("meta"):
-        body: Any = timm.create_model(name, features_only=True, output_stride=16).eval()
-    renamed = {re.sub(r"^(stem|blocks)\.(\d+)", r"\1_\2", key): v for key, v in state.items()}
-    body.load_state_dict(renamed, strict=True, assign=True)
+@dataclass(frozen=True)
+class Head:
+    """A code base's head, as its source says, and what networks with it must cost.
+
+    Costs are those of an independent implementation, without auxiliary heads: parameters with 19
+    classes, and multiply-accumulates of a 1024 x 2048 image in units of 10^9.
+    """
+
+    network: str
+    output_stride: int
+    rates: tuple[int, int, int]
+    parameters: int
+    gmacs: float
+    separable: bool = True
+    relu_between: bool = True
+    pool_first: bool = True
+    project_padding: int = 0
+    separable_after_project: bool = False
+    refinements: int = 2
+    low_level_first: bool = False
+    align_corners: bool = True
+
+
+HEADS = {
+    "tf": Head("dlv3p_mbv2", 16, (6, 12, 18), 2_719_299, 44.7),
+    "tf8": Head("dlv3p_mbv2", 8, (12, 24, 36), 2_719_299, 103.4),
+    "smp": Head(
+        "dlv3p_mbv2@smp",
+        16,
+        (12, 24, 36),
+        2_716_259,
+        36.4,
+        relu_between=False,
+        pool_first=False,
+        separable_after_project=True,
+        refinements=1,
+    ),
+    "mmseg": Head(
+        "dlv3p_mbv2@mmseg",
+        8,
+        (12, 24, 36),
+        15_244_374 - 226_579,
+        544.3,
+        project_padding=1,
+        align_corners=False,
+    ),
+    "vainf": Head(
+        "dlv3p_mbv2@vainf",
+        16,
+        (6, 12, 18),
+        5_225_203,
+        133.1,
+        separable=False,
+        pool_first=False,
+        refinements=1,
+        low_level_first=True,
+        align_corners=False,
+    ),
+}
+
+
+class HeadByHand:
+    """Computes a head from a state dict with functions alone."""
+
+    def __init__(self, head: Head, state: dict[str, Tensor]) -> None:
+        self.head = head
+        self.state = state
+
+    def conv(self, x: Tensor, name: str, rate: int = 1, padding: int = 0) -> Tensor:
+        weight = self.state[f"{name}.0.weight"]
+        groups = x.shape[1] // weight.shape[1]
+        return F.conv2d(x, weight, None, 1, padding, rate, groups)
+
+    def norm_relu(self, x: Tensor, name: str) -> Tensor:
+        mean, var, weight, bias = (
+            self.state[f"{name}.1.{key}"]
+            for key in ("running_mean", "running_var", "weight", "bias")
+        )
+        return F.relu(F.batch_norm(x, mean, var, weight, bias, eps=1e-5))
+
+    def point(self, x: Tensor, name: str) -> Tensor:
+        return self.norm_relu(self.conv(x, name), name)
+
+    def three(self, x: Tensor, name: str, rate: int = 1) -> Tensor:
+        if not self.head.separable:
+            return self.norm_relu(self.conv(x, name, rate, rate), name)
+        x = self.conv(x, f"{name}.depthwise", rate, rate)
+        if self.head.relu_between:
+            x = self.norm_relu(x, f"{name}.depthwise")
+        return self.point(x, f"{name}.pointwise")
+
+    def logits(self, low: Tensor, high: Tensor) -> Tensor:
+        head = self.head
+        pooled = self.point(F.adaptive_avg_pool2d(high, 1), "pyramid.pool")
+        pooled = pooled.repeat(1, 1, *high.shape[2:])
+        parts = [self.point(high, "pyramid.branches.0")]
+        for k, rate in enumerate(head.rates, start=1):
+            parts.append(self.three(high, f"pyramid.branches.{k}", rate))
+        parts = [pooled, *parts] if head.pool_first else [*parts, pooled]
+        x = self.conv(torch.cat(parts, 1), "pyramid.project", padding=head.project_padding)
+        x = self.norm_relu(x, "pyramid.project")
+        if head.separable_after_project:
+            x = self.three(x, "pyramid.refine")
+        low = self.point(low, "decoder.low_level")
+        x = F.interpolate(
+            x, (low.shape[2], low.shape[3]), mode="bilinear", align_corners=head.align_corners
+        )
+        x = torch.cat([low, x] if head.low_level_first else [x, low], 1)
+        for k in range(head.refinements):
+            x = self.three(x, f"decoder.refine.{k}")
+        weight, bias = (self.state[f"decoder.classify.{key}"] for key in ("weight", "bias"))
+        return F.conv2d(x, weight, bias)
+
+
+@pytest.mark.parametrize("code_base", HEADS)
+def test_head_is_that_of_its_code_base(
+    code_base: str, scramble_norms: Scramble, random: Draw
+) -> None:
+    head = HEADS[code_base]
+    model = create_model(head.network, 19, head.output_stride).eval()
+    scramble_norms(model)
+    # more than twice the largest rate, so that every tap of every branch meets the image
+    low, high = random(1, 24, 79, 81), random(1, 320, 40, 41, seed=1)
+    by_hand = HeadByHand(head, model.state_dict())
     with torch.no_grad():
-        found: list[Tensor] = body(x)
-    return found
+        logits = model.decode([low, high, high, high])
+        wanted = by_hand.logits(low, high)
+        x = random(1, 3, 33, 47)
+        upsampled = F.interpolate(
+            model.logits(x), (33, 47), mode="bilinear", align_corners=head.align_corners
+        )
+        torch.testing.assert_close(model(x), upsampled)
+    assert float(logits.std()) > 0.01
+    torch.testing.assert_close(logits, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
 
 
-@pytest.mark.parametrize(("name", "index"), [("x41", 1), ("x65", 1), ("x71", 2)])
-def test_xception_is_tapped_in_the_block_that_leaves_a_quarter(name: str, index: int) -> None:
-    """Of the official code, these are blocks 2, 2 and 3 of the entry flow, counted from 1."""
+@pytest.mark.parametrize("code_base", HEADS)
+def test_variant_costs_what_its_code_base_costs(code_base: str) -> None:
+    head = HEADS[code_base]
     with torch.device("meta"):
-        encoder = build_encoder(DEEPLAB_SPECS[f"dlv3p_{name}"], 16)
-    assert isinstance(encoder, XceptionEncoder)
-    assert min(encoder.tapped) == index
-    assert len(encoder.tapped) == 3
+        model = create_model(head.network, 19, head.output_stride)
+    assert count_parameters(model) == head.parameters
+    assert count_macs(model, 1024, 2048) / 1e9 == pytest.approx(head.gmacs, rel=0.005)
 
 
-def test_xception_is_tapped_before_the_relu() -> None:
-    spec, index = DEEPLAB_SPECS["dlv3p_x41"], 1
-    encoder = build_encoder(spec, 16).eval()
-    assert isinstance(encoder, XceptionEncoder)
-    scramble_norms(encoder, 4)
-    x = random(1, 3, 33, 33)
-    with torch.no_grad():
-        found = encoder(x)
-        y = encoder.stem(x)
-        for block in encoder.blocks[:index]:
-            y = block(y)
-        stack = encoder.blocks[index].get_submodule("stack")
-        for half in ("1", "2"):
-            y = separable_by_hand(y.clamp(min=0), stack.get_submodule(f"conv{half}"))
-    assert found[0].shape == (1, 256, 9, 9)
-    torch.testing.assert_close(found[0], y, rtol=1e-3, atol=1e-4)
-    assert float(found[0].min()) < 0
-    # timm's own taps are these after the ReLU
-    features = relu_features(spec.backbone, encoder.state_dict(), x)[1:]
-    for ours, theirs in zip(found[:3], features[:3], strict=True):
-        assert float(ours.min()) < 0
-        torch.testing.assert_close(ours.clamp(min=0), theirs, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(found[3], features[3], rtol=1e-3, atol=1e-4)
+# parameters in millions or exactly, and multiply-accumulates of 1024 x 2048 where they are known
+COSTS = [
+    ("dlv3p_r50", 8, 26.696, 900.3),
+    ("dlv3p_r101", 8, 45.688, 1520.9),
+    ("dlv3p_x41", 8, 28.108, 950.7),
+    ("dlv3p_x65", 8, 41.055, 1372.7),
+    ("dlv3p_r50@smp", 16, 26.682, 293.1),
+    ("dlv3p_r50@smp", 8, 26.682, 893.7),
+    ("dlv3p_r101@smp", 16, 45.674, 448.2),
+    ("dlv3p_x41@smp", 16, 28.095, None),
+    ("dlv3p_x65@smp", 16, 41.041, None),
+    ("dlv3p_x71@smp", 16, 43.464, None),
+    ("dlv3p_r50@vainf", 16, 39.761, 476.4),
+    ("dlv3p_r50@vainf", 8, 39.761, 1383.2),
+    ("dlv3p_r101@vainf", 16, 58.753, None),
+    ("dlv3p_r50b@mmseg", 8, 41.206, 1399.2),
+    ("dlv3p_r101b@mmseg", 8, 60.198, 2019.9),
+    ("dlv3p_r50@mmseg", 8, 43_589_878 - 2_364_691, None),
+    ("dlv3p_r101@mmseg", 8, 62_582_006 - 2_364_691, None),
+]
 
 
-def separable_by_hand(x: Tensor, conv: nn.Module) -> Tensor:
-    """Depth-wise, norm, point-wise, norm: timm's separable convolution, without activations."""
-    depthwise, pointwise = conv.get_submodule("conv_dw"), conv.get_submodule("conv_pw")
-    first, second = conv.get_submodule("bn_dw"), conv.get_submodule("bn_pw")
-    assert isinstance(depthwise, nn.Conv2d)
-    assert isinstance(pointwise, nn.Conv2d)
-    assert isinstance(first, nn.BatchNorm2d)
-    assert isinstance(second, nn.BatchNorm2d)
-    assert depthwise.stride == (1, 1)
-    y = batch_norm(dilated_depthwise_by_hand(x, depthwise.weight, 1), first)
-    return batch_norm(torch.einsum("nchw,oc->nohw", y, pointwise.weight[..., 0, 0]), second)
-
-
-@pytest.mark.parametrize("name", ["dlv3p_x41", "dlv3p_x65", "dlv3p_x71"])
-def test_xception_has_every_shortcut_at_stride_8(name: str) -> None:
+@pytest.mark.parametrize(("name", "output_stride", "parameters", "gmacs"), COSTS)
+def test_costs(name: str, output_stride: int, parameters: float, gmacs: float | None) -> None:
     with torch.device("meta"):
-        coarse, fine = (build_encoder(DEEPLAB_SPECS[name], stride) for stride in (16, 8))
-    shapes = [{k: tuple(v.shape) for k, v in e.state_dict().items()} for e in (coarse, fine)]
-    assert shapes[0] == shapes[1]
-    for encoder, strided in ((coarse, 16), (fine, 8)):
-        shortcuts = [m for n, m in encoder.named_modules() if n.endswith("shortcut.conv")]
-        strides = [conv.stride[0] for conv in shortcuts if isinstance(conv, nn.Conv2d)]
-        assert 2 * math.prod(strides) == strided
-    if name == "dlv3p_x71":
-        assert "blocks.4.shortcut.conv.weight" in shapes[1]
+        model = create_model(name, 19, output_stride)
+    count = count_parameters(model)
+    assert (count if isinstance(parameters, int) else round(count / 1e6, 3)) == parameters
+    if gmacs is not None:
+        assert count_macs(model, 1024, 2048) / 1e9 == pytest.approx(gmacs, rel=0.005)
 
 
-def test_xception71_exchanges_weights_between_strides() -> None:
-    spec = DEEPLAB_SPECS["dlv3p_x71"]
+def test_costs_at_512_by_512() -> None:
     with torch.device("meta"):
-        coarse, fine = (DeepLabV3Plus(spec, 19, stride) for stride in (16, 8))
-    fine.load_state_dict(coarse.state_dict(), strict=True, assign=True)
-    coarse.load_state_dict(fine.state_dict(), strict=True, assign=True)
+        models = [create_model(name) for name in ("dlv3p_mbv2", "dlv3p_r50")]
+    found = [count_macs(model, 512, 512) / 1e9 for model in models]
+    assert [round(gmacs, 1) for gmacs in found] == [5.6, 37.7]
 
 
-def test_mobilenet_and_resnet_are_tapped_by_timm() -> None:
-    for name in ("dlv3p_mbv2", "dlv3p_r50", "dlv3p_r101"):
+def test_dropout_of_each_code_base() -> None:
+    found = {}
+    for name in ("dlv3p_mbv2", "dlv3p_mbv2@smp", "dlv3p_mbv2@mmseg", "dlv3p_mbv2@vainf"):
         with torch.device("meta"):
-            assert isinstance(build_encoder(DEEPLAB_SPECS[name], 16), FeatureEncoder)
+            model = create_model(name)
+        assert isinstance(model, DeepLabV3Plus)
+        layers = [m for m in model.modules() if isinstance(m, (nn.Dropout, nn.Dropout2d))]
+        assert layers == [model.pyramid.dropout, model.decoder.dropout]
+        found[name.partition("@")[2]] = [layer.p for layer in layers]
+    assert found == {"": [0.1, 0], "smp": [0.5, 0], "mmseg": [0, 0.1], "vainf": [0.1, 0]}

@@ -12,7 +12,7 @@ __all__ = ["OWN"]
 OWN = Family(
     title="robustseg",
     variant="",
-    mark=re.compile(r"pyramid\.(pool|branches)\."),
+    mark=re.compile(r"pyramid\.(pool|branches)\.|backbone\.body\.|backbone\.blocks\.\d+\.stack\."),
     table=NameTable({}),
     dropped=re.compile(r"(?!)"),  # nothing
 )

@@ -1,0 +1,149 @@
+"""Logits of the other code bases, made once with random weights by a recipe.
+
+The folder is given by the environment variable ``ROBUSTSEG_GOLDEN``; without it nothing is tested.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from robustseg.models import zoo
+from robustseg.models.base import SegmentationModel
+from robustseg.models.build import create_model
+from robustseg.models.checkpoints import load_encoder, load_model
+from robustseg.models.reading import Checkpoint
+from robustseg.models.specs import DeepLabSpec
+
+FOLDER = Path(os.environ.get("ROBUSTSEG_GOLDEN", ""))
+INDEX: dict[str, Any] = {}
+if os.environ.get("ROBUSTSEG_GOLDEN"):
+    INDEX = json.loads((FOLDER / "recipe_index.json").read_text())
+
+pytestmark = pytest.mark.skipif(not INDEX, reason="needs ROBUSTSEG_GOLDEN")
+
+ENCODER = "nvlabs_mit_b0"
+NAMES = {
+    "hf_segformer_b0": "segformer_b0@hf",
+    "hf_segformer_b2": "segformer_b2@hf",
+    "smp_segformer_mit_b0": "segformer_b0@smp",
+    "mmseg_segformer_b0": "segformer_b0@mmseg",
+    ENCODER: "segformer_b0",
+    "smp_dlv3p_tu-mobilenetv2_100_os16": "dlv3p_mbv2@smp",
+    "smp_dlv3p_tu-resnet50_os16": "dlv3p_r50@smp",
+    "smp_dlv3p_tu-resnet50_os8": "dlv3p_r50@smp",
+    "smp_dlv3p_tu-xception65_os16": "dlv3p_x65@smp",
+    "smp_dlv3p_tu-xception71_os16": "dlv3p_x71@smp",
+    "vainf_dlv3p_resnet50_os16": "dlv3p_r50@vainf",
+    "vainf_dlv3p_mobilenet_os16": "dlv3p_mbv2@vainf",
+    "mmseg_dlv3p_r50-d8": "dlv3p_r50@mmseg",
+    "mmseg_dlv3p_mobilenet-v2-d8": "dlv3p_mbv2@mmseg",
+}
+
+
+@cache
+def recipe() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("recipe", FOLDER / "recipe.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def statistics() -> dict[str, Tensor]:
+    return load_file(FOLDER / "recipe_bn_stats.safetensors")
+
+
+@cache
+def logits() -> Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    content: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = np.load(
+        FOLDER / "recipe_logits.npz"
+    )
+    return content
+
+
+def weights(key: str) -> Checkpoint:
+    state = {}
+    for name, shape in INDEX[key]["keys"].items():
+        drawn = torch.from_numpy(np.asarray(recipe().tensor(name, tuple(shape))))
+        state[name] = statistics().get(f"{key}|{name}", drawn)
+    return Checkpoint(Path(key), "0" * 64, state, {})
+
+
+def network(key: str, monkeypatch: pytest.MonkeyPatch) -> SegmentationModel:
+    if key == ENCODER:
+        model = create_model("segformer_b0").eval()
+        load_encoder(model, weights(key))
+        return model
+    spec = zoo.get_spec(NAMES[key])
+    if isinstance(spec, DeepLabSpec) and key.startswith("smp") and key.endswith("os16"):
+        # these were made with the rates of the paper, which are not smp's default
+        form = replace(spec.form, rates=((6, 12, 18), (12, 24, 36)))
+        monkeypatch.setitem(zoo.VARIANTS, NAMES[key], replace(spec, form=form))
+    return load_model(weights(key), output_stride=8 if key.endswith("os8") else None)
+
+
+def test_every_entry_is_tested() -> None:
+    assert set(INDEX) == set(NAMES)
+
+
+@pytest.mark.parametrize("key", NAMES)
+def test_logits(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(key, monkeypatch)
+    assert model.name == NAMES[key]
+    for height, width in INDEX[key]["cases"]:
+        x = torch.from_numpy(recipe().image(height, width))
+        wanted = torch.from_numpy(logits()[f"{key}|{height}x{width}|logits"])
+        with torch.no_grad():
+            found = run(model.float(), x, key)
+            exact = run(model.double(), x.double(), key)
+        largest = wanted.abs().max()
+        # random ResNets enlarge the rounding of float32, which differs between processors
+        rounding = float((found - exact).abs().max() / largest)
+        error = float((found - wanted).abs().max() / largest)
+        assert error <= max(1e-4, 2 * rounding)
+        assert rounding < 1e-3
+        assert_same_classes(found, wanted, error * float(largest))
+
+
+def run(model: SegmentationModel, x: Tensor, key: str) -> Tensor:
+    return model.stages(x)[-1] if key == ENCODER else model.logits(x)
+
+
+def assert_same_classes(found: Tensor, wanted: Tensor, error: float) -> None:
+    """See that the classes are the same wherever the error cannot have turned them over."""
+    best = wanted.topk(2, dim=1).values
+    clear = best[:, 0] - best[:, 1] > 2 * error
+    assert torch.equal(found.argmax(1)[clear], wanted.argmax(1)[clear])
+    assert clear.float().mean() > 0.99
+
+
+def test_file_of_hugging_face() -> None:
+    model = load_model(FOLDER / "hf_segformer_b0_seed0.safetensors", "segformer_b0")
+    assert model.name == "segformer_b0@hf"
+    golden = np.load(FOLDER / "hf_segformer_b0_seed0.npz")
+    with torch.no_grad():
+        stages = model.stages(torch.from_numpy(golden["input"]))
+        found = model.decode(stages)
+    for number, stage in enumerate(stages):
+        torch.testing.assert_close(
+            stage, torch.from_numpy(golden[f"stage{number}"]), rtol=1e-4, atol=1e-4
+        )
+    wanted = torch.from_numpy(golden["logits"])
+    assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+    assert torch.equal(found.argmax(1), wanted.argmax(1))
