@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 
 from robustseg.cli.options import (
+    access_of,
     add_data,
     add_device,
+    add_fetching,
     add_general,
     check_at_least,
     check_seed,
@@ -18,6 +20,9 @@ from robustseg.cli.options import (
 from robustseg.progress import counted
 
 __all__ = ["add_parser", "run"]
+
+IMAGENET = Path("imagenet")
+"""What ``--init`` says for the published encoder."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,8 +47,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="change entries of the recipe, such as iterations=1000 crop=[512,512]",
     )
     parser.add_argument(
-        "--init", type=folder, metavar="PATH", help="start from this checkpoint of the same network"
+        "--init",
+        type=folder,
+        metavar="PATH",
+        help="start from this checkpoint of the same network; imagenet: from the published encoder",
     )
+    add_fetching(parser)
     parser.add_argument(
         "--output",
         type=folder,
@@ -79,9 +88,13 @@ def run(args: argparse.Namespace) -> int:
 
     from robustseg.engine.device import pick_device
     from robustseg.engine.train import Paths, new_model, train
+    from robustseg.models.fetch import fetch_encoder
 
     paths = Paths.below(args.output, args.model)
-    model = new_model(args.model, recipe, args.seed, args.init).to(pick_device(args.device))
+    init = args.init
+    if init == IMAGENET:
+        init = fetch_encoder(args.model, access_of(args, console))
+    model = new_model(args.model, recipe, args.seed, init).to(pick_device(args.device))
     train(args.model, model, data.frames, recipe, args.seed, paths, args.workers, console)
     print(paths.weights)
     return 0

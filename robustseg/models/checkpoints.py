@@ -1,4 +1,4 @@
-"""Checkpoints: where they are looked for, what they hold, loading and saving.
+"""Checkpoints: what they hold, loading and saving.
 
 Own checkpoints are safetensors files with a card in their metadata. Files of other origin
 (``.pth``, ``.pt``) are read with ``weights_only=True``: code inside them is never run.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,10 @@ from robustseg.errors import CheckpointError
 from robustseg.files import write_bytes
 from robustseg.models.base import SegmentationModel
 from robustseg.models.build import create_model
-from robustseg.models.zoo import SEGFORMER_SPECS, SUFFIXES
+from robustseg.models.zoo import SEGFORMER_SPECS
 
 __all__ = [
     "Checkpoint",
-    "find_all",
-    "find_checkpoint",
     "load_model",
     "read_checkpoint",
     "save_checkpoint",
@@ -55,53 +53,6 @@ class Checkpoint:
     sha256: str
     state: dict[str, Tensor]
     card: dict[str, str]
-
-
-def find_checkpoint(name: str, given: Mapping[str, Path], folder: Path) -> Path:
-    """Find the file with a network's weights: as given, else ``<folder>/<name>.*``.
-
-    Args:
-        name: A name of the zoo.
-        given: Name to path, from ``--checkpoint name=path``.
-        folder: Where files named after networks lie, usually ``./checkpoints``.
-
-    Raises:
-        CheckpointError: There is none, or several.
-    """
-    if name in given:
-        if not given[name].is_file():
-            raise CheckpointError(f"checkpoint of {name} not found: {given[name]}")
-        return given[name]
-    found = [p for suffix in SUFFIXES if (p := folder / f"{name}{suffix}").is_file()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        listed = " and ".join(str(p) for p in found)
-        raise CheckpointError(f"{name} has {listed}: say which with --checkpoint {name}=PATH")
-    raise CheckpointError(
-        f"no weights for {name}: looked for {folder / name}.safetensors, .pth and .pt; "
-        f"give --checkpoint {name}=PATH, or train with 'robustseg train --model {name}'"
-    )
-
-
-def find_all(names: Sequence[str], given: Mapping[str, Path], folder: Path) -> dict[str, Path]:
-    """Find the weights of several networks.
-
-    Raises:
-        CheckpointError: Some have none; all of them are named.
-    """
-    found, lost = {}, []
-    for name in names:
-        try:
-            found[name] = find_checkpoint(name, given, folder)
-        except CheckpointError as error:
-            lost.append((name, error))
-    if len(lost) > 1:
-        listed = ", ".join(name for name, _ in lost)
-        raise CheckpointError(f"no weights for {listed}; of the first: {lost[0][1]}")
-    if lost:
-        raise lost[0][1]
-    return found
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
