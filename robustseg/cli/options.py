@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,20 @@ from robustseg.shards import Shard, parse_shard
 
 if TYPE_CHECKING:
     from robustseg.datasets.sample import Frame
+    from robustseg.models.fetch import Access
     from robustseg.models.identity import Identity
 
 __all__ = [
     "CHECKPOINTS",
     "Data",
+    "access_of",
     "add_cells",
     "add_channel_order",
     "add_checkpoints",
     "add_corruptions",
     "add_data",
     "add_device",
+    "add_fetching",
     "add_general",
     "add_plugin",
     "add_run",
@@ -136,16 +140,31 @@ def add_run(parser: argparse.ArgumentParser, workers: int) -> None:
 
 
 def add_checkpoints(parser: argparse.ArgumentParser) -> None:
-    """Add ``--checkpoint``, ``--device``."""
+    """Add ``--checkpoint``, ``--offline``, ``--accept-licence`` and ``--device``."""
     parser.add_argument(
         "--checkpoint",
         nargs="+",
         action="extend",
         default=[],
         metavar="NAME=PATH",
-        help="weights of a model (default: ./checkpoints/NAME.*)",
+        help="weights of a model (default: ./checkpoints/NAME.*, else published ones, which are "
+        "fetched once)",
     )
+    add_fetching(parser)
     add_device(parser)
+
+
+def add_fetching(parser: argparse.ArgumentParser) -> None:
+    """Add ``--offline`` and ``--accept-licence``."""
+    parser.add_argument(
+        "--offline", action="store_true", help="fetch nothing: use weights that are here"
+    )
+    parser.add_argument(
+        "--accept-licence",
+        action="store_true",
+        help="accept the licence of the weights that are fetched (NVIDIA's of SegFormer: research "
+        "and evaluation only)",
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -257,6 +276,22 @@ def say_notices(console: Console, identities: Iterable[Identity]) -> None:
     for notice in dict.fromkeys(identity.notice for identity in identities):
         if notice:
             console.say(f"licence of the weights: {notice}")
+
+
+def access_of(args: argparse.Namespace, console: Console) -> Access:
+    """Gather what fetching published weights may do; a terminal is asked for licences."""
+    from robustseg.models.fetch import access_from
+
+    answers = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    ask = _confirmed if answers else None
+    return access_from(os.environ, args.offline, args.accept_licence, ask, console)
+
+
+def _confirmed(question: str) -> bool:
+    """Ask on standard error, which is not piped away; anything but yes is no."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def shard_of(text: str) -> Shard:
