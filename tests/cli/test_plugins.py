@@ -251,3 +251,27 @@ def test_a_stored_set_keeps_to_one_version(place: Path, command: Run) -> None:
     assert (
         "bad: grey: made with my_corruptions.grey, 1 and with my_corruptions.grey, 3" in done.stdout
     )
+
+
+def test_the_example_of_a_network_in_the_documentation(place: Path, command: Run) -> None:
+    text = (Path(__file__).parents[2] / "docs/own-model.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    (shell,) = re.findall(r"```sh\n(.*?)```", text, re.S)
+    (place / "my_models.py").write_text(code, encoding="utf-8")
+    lines = [line.split("#")[0].split() for line in shell.splitlines()]
+    assert [line[1] for line in lines] == ["train", "evaluate", "report"]
+    few = {
+        "train": ("--set", "iterations=2", "crop=[64,64]", "batch_size=2", "--workers", "0"),
+        "evaluate": ("--clean-only",),
+    }
+    for line in lines:
+        done = command(*line[1:], *few.get(line[1], ()))
+        assert done.returncode == 0, done.stderr
+    assert "Tiny" in done.stdout
+    assert (place / "checkpoints" / "tiny.safetensors").is_file()
+    results = by_cell(place, "computed")
+    assert [r.model.label for r in load_results(place / "runs")[0]] == ["SegFormer-B0", "Tiny"]
+    assert results["clean"].confusion.sum() > 0
+    done = command("evaluate", "--models", "tiny", "--clean-only")
+    assert done.returncode == 2
+    assert "unknown model 'tiny'" in done.stderr
