@@ -116,10 +116,11 @@ def _failure(error: Exception, repository: str, endpoint: str) -> Exception:
             f"{endpoint}/{repository} is given only to those who accepted its terms there: "
             "do so, and log in with 'hf auth login'"
         )
-    if isinstance(error, RepositoryNotFoundError):
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+    if isinstance(error, RepositoryNotFoundError) or status == 401:
         return FetchError(f"{endpoint} has no repository {repository}, or needs a login for it")
-    if isinstance(error, HfHubHTTPError):
-        return FetchError(f"{endpoint} answers {error.response.status_code}")
+    if status:
+        return FetchError(f"{endpoint} answers {status}")
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return FetchError(f"no connection to {endpoint} ({lines[0].rstrip('.')})")
 
