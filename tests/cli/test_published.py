@@ -184,7 +184,7 @@ def test_nothing_is_fetched_where_another_name_has_no_weights(
     assert online.asked == []
 
 
-def test_training_starts_from_the_published_encoder(
+def test_training_starts_from_the_imagenet_source(
     online: Loopback, place: Path, robustseg: Robustseg, tmp_path: Path
 ) -> None:
     overrides = ("iterations=1", "batch_size=1", "crop=[64,64]", "lr=1e-12")

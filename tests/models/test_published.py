@@ -13,8 +13,8 @@ from robustseg.models.fetch import access_from
 from robustseg.models.licences import LICENCES
 from robustseg.models.published import (
     default_variant,
+    imagenet_source,
     implied,
-    published_encoder,
     published_networks,
     published_weights,
 )
@@ -75,13 +75,13 @@ def test_what_a_name_implies(name: str, text: str) -> None:
 
 
 def test_every_network_has_an_encoder() -> None:
-    assert published_encoder("segformer_b3").address == "nvidia/mit-b3"
+    assert imagenet_source("segformer_b3").address == "nvidia/mit-b3"
     for name in (*DEEPLAB_SPECS, "dlv3p_r101@mmseg"):
         spec = get_spec(name)
         assert isinstance(spec, DeepLabSpec)
-        assert published_encoder(name).address.startswith(f"timm/{spec.backbone}.")
+        assert imagenet_source(name).address.startswith(f"timm/{spec.backbone}.")
     with pytest.raises(NameLookupError, match="segformer_b9"):
-        published_encoder("segformer_b9")
+        imagenet_source("segformer_b9")
     with pytest.raises(NameLookupError, match="no published weights are known for segformer_b5"):
         published_weights("segformer_b5")
 
@@ -89,7 +89,7 @@ def test_every_network_has_an_encoder() -> None:
 def test_encoders_of_deeplab_are_timm_s_and_normalised_alike() -> None:
     models = pytest.importorskip("timm.models")
     for name in (*DEEPLAB_SPECS, "dlv3p_r50@mmseg", "dlv3p_r101@mmseg"):
-        row, spec = published_encoder(name), get_spec(name)
+        row, spec = imagenet_source(name), get_spec(name)
         config = models.get_pretrained_cfg(row.address.removeprefix("timm/"))
         assert config.hf_hub_id == row.address
         assert config.license == row.licence
