@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import http.server
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
@@ -26,9 +28,88 @@ def _no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("ROBUSTSEG_OFFLINE", "1")
         patch.setenv("ROBUSTSEG_CACHE", str(place / "robustseg"))
         patch.setenv("HF_HOME", str(place / "huggingface"))
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setenv("no_proxy", "127.0.0.1")
         for name in ("HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN", "ROBUSTSEG_ACCEPT_LICENCE"):
             patch.delenv(name, raising=False)
         yield
+
+
+@dataclass
+class Loopback:
+    """What a server on this machine offers, and what it was asked for.
+
+    Attributes:
+        url: Its address.
+        files: Path to content.
+        headers: Path to further headers of the answer.
+        refusals: Path to status, for what is not given.
+        ranges: Whether it can send a part of a file.
+        cuts: After how many bytes each of the next answers breaks off.
+        stall: Wait for this before the body is sent.
+        asked: Method, path and ``Range`` of each request.
+    """
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    refusals: dict[str, int] = field(default_factory=dict)
+    ranges: bool = True
+    cuts: list[int] = field(default_factory=list)
+    stall: threading.Event | None = None
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        """Send a file, a part of it, or a refusal."""
+        path, wanted = request.path, request.headers.get("Range", "")
+        self.asked.append((request.command, path, wanted))
+        body = self.files.get(path, b"")
+        status = self.refusals.get(path, 200 if path in self.files else 404)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranges else 0
+        if status == 200 and start:
+            status = 206 if start < len(body) else 416
+        request.send_response(status)
+        for name, value in self.headers.get(path, {}).items():
+            request.send_header(name, value)
+        body = body[start:] if status in (200, 206) else b""
+        if status == 206:
+            last = start + len(body) - 1
+            request.send_header("Content-Range", f"bytes {start}-{last}/{last + 1}")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        if request.command == "GET":
+            if self.stall is not None:
+                self.stall.wait(20)
+            request.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body)
+
+
+@pytest.fixture
+def loopback() -> Iterator[Loopback]:
+    """A server of files on this machine."""
+    offers = Loopback()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            offers.answer(self)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            pass  # a client that went away
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        offers.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield offers
+        if offers.stall is not None:
+            offers.stall.set()
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -146,7 +145,7 @@ def write_record(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         licence=row.licence,
     )
-    write_text(_record_path(folder, row.name), json.dumps(asdict(record), indent=2) + os.linesep)
+    write_text(_record_path(folder, row.name), json.dumps(asdict(record), indent=2) + "\n")
     return record
 
 

@@ -18,8 +18,8 @@ from robustseg.models.cache import (
 )
 from robustseg.models.download import FetchError, fetch_file
 from robustseg.models.hub import fetch_from_hub
-from robustseg.models.licences import Consent
-from robustseg.models.published import Published, published_encoder
+from robustseg.models.licences import LICENCES, Consent
+from robustseg.models.published import Published, imagenet_source
 from robustseg.progress import Console
 
 __all__ = ["Access", "access_from", "fetch_encoder"]
@@ -177,4 +177,7 @@ def fetch_encoder(name: str, access: Access | None = None) -> Path:
         CheckpointError: It cannot be fetched; the message says what to download by hand.
         NameLookupError: The network is unknown, or nobody published such an encoder.
     """
-    return (access or access_from()).fetch(published_encoder(name), Path())
+    access, row = access or access_from(), imagenet_source(name)
+    path = access.fetch(row, Path())
+    access.console.say(f"{name}: encoder {row.name}, {row.page}, {LICENCES[row.licence].title}")
+    return path

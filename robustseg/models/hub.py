@@ -69,18 +69,18 @@ def fetch_from_hub(
     options: dict[str, Any] = {"endpoint": endpoint, "etag_timeout": timeout}
     if "tqdm_class" in inspect.signature(hf_hub_download).parameters:
         options["tqdm_class"] = _bar_class(console, label)
-    try:
-        got = hf_hub_download(repository, name, revision=commit, cache_dir=folder, **options)
-    except Exception as error:
-        raise _failure(error, repository, endpoint) from error
-    path = Path(got)
-    found = sha256_of(path)
-    if re.fullmatch("[0-9a-f]{64}", etag) and found != etag:
-        path.resolve().unlink()  # the library takes whatever lies there for whole
-        raise FetchError(
-            f"what came has SHA-256 {found[:8]}..., not {etag[:8]}..., and was removed"
-        )
-    return HubFile(path, commit, found)
+    for _ in range(2):  # the library takes a file in its cache for whole: a damaged one comes anew
+        try:
+            got = hf_hub_download(repository, name, revision=commit, cache_dir=folder, **options)
+        except Exception as error:
+            raise _failure(error, repository, endpoint) from error
+        path = Path(got)
+        found = sha256_of(path)
+        # the tag of a large file is its hash, that of a small one is not
+        if found == etag or not re.fullmatch("[0-9a-f]{64}", etag):
+            return HubFile(path, commit, found)
+        path.resolve().unlink()
+    raise FetchError(f"what came has SHA-256 {found[:8]}..., not {etag[:8]}..., and was removed")
 
 
 def _look_up(repository: str, revision: str, endpoint: str, timeout: float) -> tuple[str, str, str]:
@@ -116,10 +116,11 @@ def _failure(error: Exception, repository: str, endpoint: str) -> Exception:
             f"{endpoint}/{repository} is given only to those who accepted its terms there: "
             "do so, and log in with 'hf auth login'"
         )
-    if isinstance(error, RepositoryNotFoundError):
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+    if isinstance(error, RepositoryNotFoundError) or status == 401:
         return FetchError(f"{endpoint} has no repository {repository}, or needs a login for it")
-    if isinstance(error, HfHubHTTPError):
-        return FetchError(f"{endpoint} answers {error.response.status_code}")
+    if status:
+        return FetchError(f"{endpoint} answers {status}")
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return FetchError(f"no connection to {endpoint} ({lines[0].rstrip('.')})")
 

@@ -21,8 +21,8 @@ from robustseg.models.zoo import base_name, get_spec
 __all__ = [
     "Published",
     "default_variant",
+    "imagenet_source",
     "implied",
-    "published_encoder",
     "published_networks",
     "published_weights",
 ]
@@ -159,7 +159,7 @@ def published_weights(name: str) -> Published:
         raise NameLookupError(f"no published weights are known for {name}") from None
 
 
-def published_encoder(name: str) -> Published:
+def imagenet_source(name: str) -> Published:
     """Look up the ImageNet encoder that training of a network starts from.
 
     The SegFormer paper (section 4.1) and the DeepLabv3+ paper (section 4) start from encoders
