@@ -19,9 +19,7 @@ def norms(model: nn.Module) -> list[str]:
     return [name for name, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)]
 
 
-@pytest.mark.parametrize(
-    "name", ["dlv3p_mbv2", "dlv3p_mbv2@vainf", "dlv3p_r50@mmseg", "dlv3p_x41@smp"]
-)
+@pytest.mark.parametrize("name", ["dlv3p_mbv2", "dlv3p_mbv2@vainf", "dlv3p_x41@smp"])
 def test_folding_removes_every_norm_and_changes_nothing(
     name: str, scramble_norms: Scramble, random: Draw
 ) -> None:
