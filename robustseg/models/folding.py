@@ -71,7 +71,7 @@ def fold_batch_norms(model: Model) -> Model:
         twin.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))
         # timm's norms apply their activation themselves
         twin.set_submodule(norm_name, getattr(norm, "act", nn.Identity()))
-    return twin
+    return twin.eval()
 
 
 class _Trace(TorchFunctionMode):
