@@ -23,14 +23,17 @@ class Cost:
     Attributes:
         model: Name.
         parameters: How many.
-        macs: Multiply-accumulates of convolutions, linear layers and attention (the papers print
-            these as FLOPs).
+        macs: Multiply-accumulates of convolutions, linear layers and attention, done as the
+            paper writes the network (papers print these as FLOPs).
+        macs_composed: Those that are left when consecutive linear layers are multiplied out, as
+            the network is run.
         seconds: Of one image, median of three; None if not measured.
     """
 
     model: str
     parameters: int
     macs: int
+    macs_composed: int
     seconds: float | None
 
 
@@ -38,8 +41,9 @@ def profile(name: str, height: int, width: int, device: torch.device, timed: boo
     """Measure a network with random weights on one whole image."""
     model = create_model(name).eval()
     macs = count_macs(model, height, width)
+    composed = count_macs(model, height, width, as_run=True)
     seconds = seconds_per_image(model.to(device), height, width) if timed else None
-    return Cost(name, count_parameters(model), macs, seconds)
+    return Cost(name, count_parameters(model), macs, composed, seconds)
 
 
 def count_parameters(model: SegmentationModel) -> int:
@@ -47,12 +51,20 @@ def count_parameters(model: SegmentationModel) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def count_macs(model: SegmentationModel, height: int, width: int) -> int:
-    """Count multiply-accumulates up to the logits, on the meta device: nothing is computed."""
+def count_macs(model: SegmentationModel, height: int, width: int, as_run: bool = False) -> int:
+    """Count multiply-accumulates up to the logits, on the meta device: nothing is computed.
+
+    Args:
+        model: The network.
+        height: Of the input, in pixels.
+        width: Of the input, in pixels.
+        as_run: Count what ``logits`` does, instead of what the paper writes.
+    """
     # shapes alone are traced, so that large inputs cost no memory
     shadow = copy.deepcopy(model).to("meta").eval()
+    logits = shadow.logits if as_run else shadow.textbook_logits
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        shadow.logits(torch.empty(1, 3, height, width, device="meta"))
+        logits(torch.empty(1, 3, height, width, device="meta"))
     return int(counter.get_total_flops()) // 2
 
 

@@ -12,14 +12,64 @@ from torch.nn import functional as F
 
 from robustseg.models.specs import DeepLabForm
 
-__all__ = ["AtrousPyramid", "Decoder", "SeparableConv", "conv_norm_relu", "resize"]
+__all__ = [
+    "AtrousDepthwise",
+    "AtrousPyramid",
+    "Decoder",
+    "SeparableConv",
+    "conv_norm_relu",
+    "resize",
+]
 
 LOW_LEVEL_WIDTH = 48
 """Channels that the low-level feature is reduced to (table 1 of arXiv 1802.02611)."""
 
 
+INTERLACED_RATE = 6
+"""From here on channels-last CPU kernels fall back to code that is ten times slower."""
+
+
+class AtrousDepthwise(nn.Conv2d):
+    """Depth-wise 3 x 3 convolution without bias, at an atrous rate that keeps the grid.
+
+    At a rate r, pixels r apart meet one another and no others. So the convolution is an ordinary
+    one on each of the r x r coarser images that take every r-th row and column (section 3.1 of
+    arXiv 1606.00915). Large rates are computed this way on a CPU, where that is far faster.
+    """
+
+    def __init__(self, channels: int, rate: int) -> None:
+        super().__init__(
+            channels, channels, 3, padding=rate, dilation=rate, groups=channels, bias=False
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to (N, C, h, w)."""
+        if (
+            self.dilation[0] < INTERLACED_RATE
+            or x.device.type != "cpu"
+            or not x.is_contiguous(memory_format=torch.channels_last)
+            # compilers and exports know the convolution, and better leave it whole
+            or torch.compiler.is_compiling()
+        ):
+            return super().forward(x)
+        return self.interlaced(x)
+
+    def interlaced(self, x: Tensor) -> Tensor:
+        """Do the same as ``forward``, on the coarser images."""
+        rate, (count, channels, height, width) = self.dilation[0], x.shape
+        x = F.pad(x, (0, -width % rate, 0, -height % rate)).permute(0, 2, 3, 1)
+        rows, columns = x.shape[1] // rate, x.shape[2] // rate
+        # the offsets inside a cell of rate x rate pixels become part of the batch
+        x = x.reshape(count, rows, rate, columns, rate, channels).permute(0, 2, 4, 1, 3, 5)
+        x = x.reshape(count * rate**2, rows, columns, channels).permute(0, 3, 1, 2)
+        x = F.conv2d(x, self.weight, self.bias, padding=1, groups=channels).permute(0, 2, 3, 1)
+        x = x.reshape(count, rate, rate, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
+        x = x.reshape(count, rows * rate, columns * rate, channels)
+        return x[:, :height, :width].permute(0, 3, 1, 2)
+
+
 def conv_norm_relu(
-    in_channels: int, out_channels: int, kernel: int = 1, rate: int = 1, groups: int = 1
+    in_channels: int, out_channels: int, kernel: int = 1, rate: int = 1
 ) -> nn.Sequential:
     """Give a convolution that keeps the grid, without bias, then batch norm and ReLU."""
     conv = nn.Conv2d(
@@ -28,7 +78,6 @@ def conv_norm_relu(
         kernel,
         padding=rate * (kernel // 2),
         dilation=rate,
-        groups=groups,
         bias=False,
     )
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
@@ -49,8 +98,9 @@ class SeparableConv(nn.Module):
         self, in_channels: int, out_channels: int, rate: int = 1, norm_between: bool = True
     ) -> None:
         super().__init__()
-        depthwise = conv_norm_relu(in_channels, in_channels, 3, rate, groups=in_channels)
-        self.depthwise = depthwise if norm_between else depthwise[:1]
+        self.depthwise = nn.Sequential(AtrousDepthwise(in_channels, rate))
+        if norm_between:
+            self.depthwise.extend([nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True)])
         self.pointwise = conv_norm_relu(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ def fold_norm(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Keep autocast, where it is on, from lowering the precision of a block."""
-    if torch.is_autocast_enabled(device.type):
+    known = torch.amp.is_autocast_available(device.type)  # not of the meta device
+    if known and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
 

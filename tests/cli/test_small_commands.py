@@ -138,7 +138,11 @@ def test_profile_prints_a_line_for_each_model(robustseg: Robustseg) -> None:
     assert "GMAC 64 x 128" in head
     assert first.split()[0] == "segformer_b0"
     assert 3.7e6 < int(first.split()[1].replace(",", "")) < 3.8e6
+    assert head.split()[-2:] == ["as", "run"]
+    paper, as_run = (float(number) for number in first.split()[2:4])
+    assert 0 < as_run < paper
     assert second.split()[0] == "dlv3p_mbv2"
+    assert second.split()[2] == second.split()[3]
     code, out, _ = robustseg(*command[:3], "--size", "64", "64", "-q", "--time", "--device", "cpu")
     assert code == 0
     assert "seconds on cpu" in out

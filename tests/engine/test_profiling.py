@@ -38,6 +38,17 @@ def test_multiply_accumulates_are_counted_by_hand() -> None:
     assert count_macs(Tiny(), 64, 96) == pixels * (3 * 4 * 9) + pixels * (4 * 5)
 
 
+def test_what_is_run_is_counted_beside_what_the_paper_writes() -> None:
+    cost = profile("segformer_b0", 64, 128, torch.device("cpu"), False)
+    # the decoder on grids of 512, 128, 32 and 8 pixels with 32, 64, 160 and 256 channels
+    sizes = [(512, 32), (128, 64), (32, 160), (8, 256)]
+    inputs = sum(pixels * channels for pixels, channels in sizes)
+    textbook = inputs * 256 + 512 * 1024 * 256
+    # the weights' products are taken at each call
+    products = 256 * 256 * (32 + 64 + 160 + 256)
+    assert cost.macs - cost.macs_composed == textbook - (inputs * 256 + products)
+
+
 def test_counting_leaves_the_model_where_it_is() -> None:
     model = Tiny().train()
     count_macs(model, 64, 64)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from robustseg.engine.profiling import count_macs, count_parameters
 from robustseg.errors import SettingError
-from robustseg.models.atrous import AtrousPyramid, Decoder, SeparableConv, resize
+from robustseg.models.atrous import AtrousDepthwise, AtrousPyramid, Decoder, SeparableConv, resize
 from robustseg.models.build import create_model
 from robustseg.models.deeplabv3plus import DeepLabV3Plus
 from robustseg.models.specs import TF_FORM
@@ -155,10 +155,24 @@ def test_image_pooling_is_constant_over_space(pyramid: AtrousPyramid, random: Dr
     assert not torch.equal(y[0], y[1])
 
 
+@pytest.mark.parametrize("rate", [6, 7, 36])
+def test_interlaced_convolution_is_the_convolution(random: Draw, rate: int) -> None:
+    """On grids smaller than the rate, larger, and not a multiple of it."""
+    conv = AtrousDepthwise(5, rate).double()
+    for height, width in ((4, 29), (2 * rate, 3 * rate), (2 * rate + 1, 5 * rate - 1)):
+        x = random(2, 5, height, width).double()
+        wanted = dilated_depthwise_by_hand(x, conv.weight, rate)
+        torch.testing.assert_close(conv(x), wanted)
+        torch.testing.assert_close(conv.interlaced(x), wanted)
+        last = x.contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(conv(last), wanted)
+
+
 def test_separable_conv_has_norm_and_relu_in_both_halves() -> None:
     kinds = [type(layer) for layer in SeparableConv(4, 8, 3).modules()]
-    half = [nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
-    assert kinds == [SeparableConv, *half, *half]
+    norm = [nn.BatchNorm2d, nn.ReLU]
+    first, second = [nn.Sequential, AtrousDepthwise, *norm], [nn.Sequential, nn.Conv2d, *norm]
+    assert kinds == [SeparableConv, *first, *second]
 
 
 def test_decoder_joins_the_pyramid_first_then_the_low_level(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustseg.errors import SettingError
+from robustseg.models.bands import can_use_bands
+from robustseg.models.build import create_model
 from robustseg.models.mix_transformer import (
     Block,
     DropPath,
@@ -16,7 +20,6 @@ from robustseg.models.mix_transformer import (
     MixFFN,
     MixTransformer,
 )
-from robustseg.models.mlp_decoder import MLPDecoder
 from robustseg.models.segformer import SegFormer
 from robustseg.models.specs import SegFormerSpec
 from robustseg.models.zoo import SEGFORMER_SPECS
@@ -164,13 +167,29 @@ def test_block_adds_both_branches_to_the_stream() -> None:
         torch.testing.assert_close(block(x), wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_layer_norms_have_the_epsilons_of_the_released_weights() -> None:
-    norms = {n: m.eps for n, m in MixTransformer((8, 8, 10, 8), (1, 1, 1, 1)).named_modules()
-             if isinstance(m, nn.LayerNorm)}  # fmt: skip
-    assert len(norms) == 4 + 4 * 2 + 3 + 4
+@pytest.mark.parametrize(
+    ("variant", "merging", "block", "reduction", "stage"),
+    [
+        ("", 1e-5, 1e-6, 1e-5, 1e-6),
+        ("@smp", 1e-5, 1e-6, 1e-5, 1e-6),
+        ("@hf", 1e-5, 1e-5, 1e-5, 1e-5),
+        ("@mmseg", 1e-6, 1e-6, 1e-6, 1e-6),
+    ],
+)
+def test_layer_norms_have_the_epsilons_of_the_code_base(
+    variant: str, merging: float, block: float, reduction: float, stage: float
+) -> None:
+    with torch.device("meta"):
+        model = create_model(f"segformer_b0{variant}")
+    norms = {n: m.eps for n, m in model.named_modules() if isinstance(m, nn.LayerNorm)}
+    assert len(norms) == 4 + 8 * 2 + 6 + 4
     for name, eps in norms.items():
-        merging_or_reduction = name.startswith("patch_embed") or name.endswith("attn.norm")
-        assert eps == (1e-5 if merging_or_reduction else 1e-6), name
+        if ".patch_embed" in name:
+            assert eps == merging, name
+        elif ".attn." in name:
+            assert eps == reduction, name
+        else:
+            assert eps == (block if ".block" in name else stage), name
 
 
 def test_drop_path_is_the_identity_in_evaluation() -> None:
@@ -231,63 +250,50 @@ def bilinear(x: Tensor, height: int, width: int) -> Tensor:
     return weights(height, x.shape[-2]) @ x @ weights(width, x.shape[-1]).T
 
 
+@pytest.mark.parametrize("size", [(31, 64), (64, 31), (8, 8)])
+def test_small_inputs_are_refused_with_a_reason(tiny: SegFormer, size: tuple[int, int]) -> None:
+    message = f"from 32 x 32 pixels, found {size[0]} x {size[1]}: pad or enlarge"
+    with pytest.raises(SettingError, match=message):
+        tiny(random(1, 3, *size))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 63), (64, 64), (65, 64)])
+def test_small_inputs_that_are_large_enough(tiny: SegFormer, size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        assert tiny(random(1, 3, *size)).isfinite().all()
+
+
+def test_output_is_resized_by_corners_where_the_code_base_does(tiny: SegFormer) -> None:
+    model = SegFormer(replace(TINY, align_corners=True), 19).eval()
+    model.load_state_dict(tiny.state_dict())
+    with torch.no_grad():
+        x = random(1, 3, 97, 129)
+        logits, output = model.logits(x), model(x)
+        # every fourth pixel is one of the logits' own
+        torch.testing.assert_close(output[..., ::4, ::4], logits, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(tiny(x)[..., ::4, ::4], logits, rtol=0.1, atol=0.1)
+
+
+def test_gradients_and_inference_see_the_same_network(tiny: SegFormer) -> None:
+    """Inference works in bands and in place; what has a gradient does neither."""
+    x = random(2, 3, 97, 131).requires_grad_()
+    with torch.no_grad():
+        assert can_use_bands(x)
+        fast = [*tiny.stages(x), tiny(x)]
+    assert not can_use_bands(x)
+    kept = [*tiny.stages(x), tiny(x)]
+    for found, wanted in zip(fast, kept, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    kept[-1][0, :, 48, 64].sum().backward()
+    assert x.grad is not None
+    assert x.grad[0].any()
+    assert not x.grad[1].any()
+
+
 def test_output_is_the_logits_resized_by_half_pixel_centres(tiny: SegFormer) -> None:
     x = random(1, 3, 97, 131)
     with torch.no_grad():
         torch.testing.assert_close(tiny(x), bilinear(tiny.logits(x), 97, 131), rtol=1e-3, atol=1e-4)
-
-
-@pytest.fixture
-def decoder() -> MLPDecoder:
-    decoder = MLPDecoder((3, 4, 5, 6), 8, 7).eval()
-    scramble(decoder, 4)
-    return decoder
-
-
-def features(seed: int) -> list[Tensor]:
-    sizes = [(25, 33), (13, 17), (7, 9), (4, 5)]
-    return [random(2, c, *s, seed=seed + c) for c, s in zip((3, 4, 5, 6), sizes, strict=True)]
-
-
-@pytest.mark.parametrize(("slot", "stage"), [(0, 3), (1, 2), (2, 1), (3, 0)])
-def test_decoder_fuses_from_the_coarsest_to_the_finest(
-    decoder: MLPDecoder, slot: int, stage: int
-) -> None:
-    """Of the fusing weights, columns 0-7 belong to c4, 8-15 to c3, 16-23 to c2, 24-31 to c1."""
-    weight = decoder.linear_fuse.conv.weight
-    with torch.no_grad():
-        kept = weight[:, 8 * slot : 8 * slot + 8].clone()
-        weight.zero_()
-        weight[:, 8 * slot : 8 * slot + 8] = kept
-        reference, other = features(0), features(100)
-        wanted = decoder(reference)
-        for i in range(4):
-            mixed = [*reference]
-            mixed[i] = other[i]
-            assert torch.equal(decoder(mixed), wanted) == (i != stage)
-
-
-def test_decoder_against_one_written_out(decoder: MLPDecoder) -> None:
-    inputs = features(0)
-    with torch.no_grad():
-        parts = []
-        for i in (4, 3, 2, 1):
-            proj = decoder.get_submodule(f"linear_c{i}.proj")
-            assert isinstance(proj, nn.Linear)
-            x = torch.einsum("nchw,oc->nohw", inputs[i - 1], proj.weight)
-            parts.append(bilinear(x + proj.bias[:, None, None], 25, 33))
-        fuse, bn = decoder.linear_fuse.conv, decoder.linear_fuse.bn
-        x = torch.einsum("nchw,oc->nohw", torch.cat(parts, 1), fuse.weight[..., 0, 0])
-        assert bn.running_mean is not None
-        assert bn.running_var is not None
-        scale = bn.weight / torch.sqrt(bn.running_var + 1e-5)
-        x = (x - bn.running_mean[:, None, None]) * scale[:, None, None] + bn.bias[:, None, None]
-        pred = decoder.linear_pred
-        assert pred.bias is not None
-        wanted = torch.einsum("nchw,oc->nohw", x.clamp(min=0), pred.weight[..., 0, 0])
-        torch.testing.assert_close(
-            decoder(inputs), wanted + pred.bias[:, None, None], rtol=1e-4, atol=1e-4
-        )
 
 
 def test_every_weight_is_trained() -> None:
@@ -375,11 +381,8 @@ def test_against_transformers(size: tuple[int, int]) -> None:
         config = transformers.SegformerConfig(num_labels=19)
         peer = transformers.SegformerForSemanticSegmentation(config).eval()
     scramble(peer, 6)
-    model = SegFormer(SEGFORMER_SPECS["segformer_b0"], 19).eval()
+    model = create_model("segformer_b0@hf").eval()
     model.load_state_dict(released_state(peer.state_dict()), strict=True)
-    for module in model.modules():
-        if isinstance(module, nn.LayerNorm):
-            module.eps = 1e-5  # transformers has this one everywhere
     x = random(2, 3, *size)
     with torch.no_grad():
         wanted = peer(pixel_values=x).logits
