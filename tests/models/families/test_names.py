@@ -80,6 +80,16 @@ def test_names_and_shapes_are_those_of_the_network(
     assert set(identity.dropped) == (unused if family == "nvlabs" else set())
 
 
+@pytest.mark.parametrize("network", ["segformer_b0", "dlv3p_mbv2", "dlv3p_r50"])
+def test_heads_that_only_training_uses_are_dropped(
+    layouts: dict[str, Shapes], hollow: Fill, network: str
+) -> None:
+    more = {"auxiliary_head.convs.0.conv.weight": [256, 1024, 3, 3]}
+    identity = identify(hollow({**layouts[f"mmseg {network}"], **more}))
+    assert identity.dropped == tuple(more)
+    assert identity.state.keys() == own_shapes(f"{network}@mmseg").keys()
+
+
 @pytest.mark.parametrize("network", BARE)
 @pytest.mark.parametrize("family", ["nvlabs", "hf"])
 def test_encoders_of_imagenet(
