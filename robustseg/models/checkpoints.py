@@ -7,6 +7,7 @@ read as ``identity`` and ``families`` describe.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -70,7 +71,10 @@ def build_model(
     if num_classes is not None:
         _check_classes(identity, num_classes)
     stride = identity.output_stride if output_stride is None else output_stride
-    with torch.random.fork_rng(devices=[]):  # the random weights are replaced at once
+    # Drawing random weights takes far longer than reading those that replace them. A registered
+    # network may hold more than its checkpoints do, and is built in full.
+    own = isinstance(get_spec(identity.name), OwnSpec)
+    with torch.random.fork_rng(devices=[]), nullcontext() if own else torch.device("meta"):
         model = create_model(identity.name, identity.num_classes or num_classes or 19, stride)
     _fill(model, identity.state, identity.checkpoint, identity.name)
     return model.eval()
@@ -139,17 +143,19 @@ def _check_classes(identity: Identity, wanted: int) -> None:
 def _fill(
     module: nn.Module, state: Mapping[str, Tensor], checkpoint: Checkpoint, name: str
 ) -> None:
-    """Load weights strictly."""
+    """Load weights strictly, as copies; a module without memory of its own is given some."""
     wanted = module.state_dict()
-    counters = {k: v for k, v in wanted.items() if k.endswith(".num_batches_tracked")}
-    state = {**counters, **state}  # files of early versions of torch have no such counters
+    # files of early versions of torch have no such counters
+    counters = [k for k in wanted if k.endswith(".num_batches_tracked") and k not in state]
+    state = {**state, **{k: torch.zeros((), dtype=torch.int64) for k in counters}}
     problem = _mismatch(wanted, state)
     if problem:
         odd = {k: v for k, v in checkpoint.state.items() if k in state and k not in wanted}
         reason = reason_against(odd)
         reason = f"; this looks like {reason}" if reason else ""
         raise CheckpointError(f"{checkpoint.path} does not fit {name}: {problem}{reason}")
-    module.load_state_dict(dict(state))
+    copies = {k: v.to(wanted[k].dtype, copy=True).contiguous() for k, v in state.items()}
+    module.load_state_dict(copies, assign=any(v.is_meta for v in wanted.values()))
 
 
 def _mismatch(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:

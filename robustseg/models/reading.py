@@ -182,6 +182,8 @@ def _read_file(path: Path) -> Checkpoint:
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path)) from error
     except Exception as error:  # the reader of a damaged pickle raises whatever its bytes lead to
+        if "TorchScript" in str(error):
+            raise CheckpointError(_refusal(path)) from error
         raise CheckpointError(f"cannot read checkpoint {path}: {_first_line(error)}") from error
 
 
@@ -203,7 +205,8 @@ def _refusal(path: Path) -> str:
     command = (
         "import torch; from safetensors.torch import save_file; "
         f"c = torch.load({str(path)!r}, 'cpu', weights_only=False); "
-        "save_file({k: v.contiguous() for k, v in c.get('state_dict', c).items()}, "
+        "c = c.state_dict() if hasattr(c, 'state_dict') else c.get('state_dict', c); "
+        "save_file({k: v.clone() for k, v in c.items() if torch.is_tensor(v)}, "
         f"{path.stem + '.safetensors'!r})"
     )
     return (

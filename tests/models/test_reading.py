@@ -171,17 +171,37 @@ def test_code_in_a_file_is_never_run(tmp_path: Path, suffix: str, how: str) -> N
     compile(command, "command", "exec")
 
 
+class Holder(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = torch.nn.Linear(3, 2)
+        with torch.no_grad():
+            for value in self.parameters():
+                value.copy_(torch.arange(float(value.numel())).view_as(value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.a(x)
+        return out
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.jit is on its way out
+@pytest.mark.parametrize("kind", ["table", "network", "script"])
 def test_the_advice_for_a_refused_file_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     path = tmp_path / "m.pth"
-    torch.save({"state_dict": WEIGHTS, "meta": Payload(tmp_path / "victim")}, path)
+    if kind == "script":
+        torch.jit.save(torch.jit.script(Holder()), path)
+    elif kind == "network":
+        torch.save(Holder(), path)
+    else:
+        torch.save({"state_dict": WEIGHTS, "meta": Payload(tmp_path / "victim")}, path)
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(path)
     (command,) = [part for part in str(caught.value).split('"') if part.startswith("import torch")]
     monkeypatch.chdir(tmp_path)
     exec(command, {})
-    assert_read(tmp_path / "m.safetensors")
+    assert_read(tmp_path / "m.safetensors", WEIGHTS if kind == "table" else Holder().state_dict())
 
 
 def history_buffer(monkeypatch: pytest.MonkeyPatch) -> object:

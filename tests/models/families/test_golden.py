@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -19,12 +20,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from robustseg.models import zoo
 from robustseg.models.base import SegmentationModel
 from robustseg.models.build import create_model
 from robustseg.models.checkpoints import load_encoder, load_model
+from robustseg.models.families.huggingface import HUGGING_FACE
+from robustseg.models.mix_transformer import DropPath
 from robustseg.models.reading import Checkpoint
 from robustseg.models.specs import DeepLabSpec
 
@@ -147,3 +151,38 @@ def test_file_of_hugging_face() -> None:
     wanted = torch.from_numpy(golden["logits"])
     assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max()
     assert torch.equal(found.argmax(1), wanted.argmax(1))
+
+
+def test_a_training_step() -> None:
+    golden = json.loads((FOLDER / "train_step_hf_b0.json").read_text())
+    model = load_model(weights("hf_segformer_b0")).train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        if isinstance(module, DropPath):
+            module.rate = 0.0
+    images = torch.from_numpy(recipe().image(128, 192, 2))
+    labels = torch.from_numpy(recipe().labels(128, 192, 2))
+    loss = F.cross_entropy(model(images), labels, ignore_index=255)
+    torch.autograd.backward(loss)
+    assert loss.item() == pytest.approx(golden["loss"], rel=1e-5)
+    mean = model.get_buffer("decode_head.linear_fuse.bn.running_mean")[:8]
+    torch.testing.assert_close(
+        mean, torch.tensor(golden["bn_running_mean_after"]), rtol=1e-4, atol=1e-6
+    )
+    largest = max(golden["grad_norms"].values())
+    for name, wanted in golden["grad_norms"].items():
+        # zero in theory are those of keys' biases, and of biases before the batch norm
+        assert gradient(model, name).norm().item() == pytest.approx(
+            wanted, rel=1e-3, abs=1e-6 * largest
+        ), name
+
+
+def gradient(model: SegmentationModel, name: str) -> Tensor:
+    """Give the gradient of what the other code base calls ``name``."""
+    half = re.search(r"self\.(key|value)\.", name)
+    own = HUGGING_FACE.table.rename(re.sub(r"self\.(key|value)\.", "self.kv.", name))
+    assert own is not None
+    found = model.get_parameter(own).grad
+    assert found is not None
+    return found if half is None else found.chunk(2)[half[1] == "value"]
