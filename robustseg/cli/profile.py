@@ -44,12 +44,13 @@ def run(args: argparse.Namespace) -> int:
     height, width = args.size
     timed = f"  seconds on {device}" if args.time else ""
     counted = f"GMAC {height} x {width}"
-    print(f"{'model':14} {'parameters':>12} {counted:>18} {'as run':>8}{timed}")
+    wide = max(14, *map(len, models))
+    print(f"{'model':{wide}} {'parameters':>12} {counted:>18} {'as run':>8}{timed}")
     with console_of(args).task("profiling", len(models)) as task:
         for name in models:
             cost = profile(name, height, width, device, args.time)
             seconds = "" if cost.seconds is None else f"  {cost.seconds:.3f}"
             macs = f"{cost.macs / 1e9:18.1f} {cost.macs_composed / 1e9:8.1f}"
-            print(f"{name:14} {cost.parameters:12,} {macs}{seconds}")
+            print(f"{name:{wide}} {cost.parameters:12,} {macs}{seconds}")
             task.advance(note=name)
     return 0
