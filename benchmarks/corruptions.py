@@ -17,7 +17,6 @@ peak beyond what was in use before, its result included.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import importlib
 import importlib.util
 import sys
@@ -28,6 +27,7 @@ from types import ModuleType
 
 import numpy as np
 
+from benchmarks.memory import peak_memory
 from robustseg.corruptions.opencv import load_cv2
 from robustseg.corruptions.registry import corrupt, corrupt_severities
 from robustseg.corruptions.severity import CORRUPTIONS, SEVERITIES
@@ -83,21 +83,6 @@ def fastest(call: Callable[[], ImageArray], repeats: int) -> tuple[float, ImageA
         output = call()
         seconds.append(time.thread_time() - started)
     return min(seconds), output
-
-
-def resident(key: str) -> int:
-    """Read a figure of this process's memory in KiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
-
-
-def peak_memory(call: Callable[[], object]) -> float:
-    """Give by how many MiB a call raises the memory of this process at its peak (Linux)."""
-    ctypes.CDLL(None).malloc_trim(0)  # memory that earlier calls left would hide the peak
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    before = resident("VmRSS")
-    call()
-    return (resident("VmHWM") - before) / 1024
 
 
 def rows(

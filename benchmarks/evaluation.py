@@ -18,13 +18,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.huggingface import same_weights
+from benchmarks.peers import build_peer, with_weights_of
 from robustseg.datasets.cityscapes import list_frames, load_sample
 from robustseg.datasets.sample import Frame
 from robustseg.datasets.streets import write_streets
 from robustseg.engine.inference import Inference, confusion_matrix, predict_logits
 from robustseg.models.base import SegmentationModel
-from robustseg.models.build import create_model
 
 
 def ours(
@@ -65,9 +64,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    torch.manual_seed(0)
-    mine = create_model("segformer_b0").eval()
-    theirs = same_weights(mine)
+    theirs = build_peer("transformers", "segformer_b0")
+    mine = with_weights_of(theirs, "segformer_b0")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_streets(root, {"val": args.images}, args.size[0], args.size[1], seed=0)

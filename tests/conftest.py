@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
@@ -16,6 +16,19 @@ from robustseg.results import Cell, CellResult, ModelInfo, Protocol
 # the more so where tests run side by side
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep every test, and what it starts, from the network and from the user's own caches."""
+    place = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROBUSTSEG_OFFLINE", "1")
+        patch.setenv("ROBUSTSEG_CACHE", str(place / "robustseg"))
+        patch.setenv("HF_HOME", str(place / "huggingface"))
+        for name in ("HF_HUB_CACHE", "HF_ENDPOINT", "HF_TOKEN", "ROBUSTSEG_ACCEPT_LICENCE"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

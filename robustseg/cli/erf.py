@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from robustseg.cli.options import (
     CHECKPOINTS,
     Data,
+    access_of,
     add_checkpoints,
     add_data,
     add_general,
+    add_plugin,
     check_at_least,
     console_of,
     data_of,
@@ -50,6 +52,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add_data(parser, limit=100)
     add_checkpoints(parser)
+    add_plugin(parser)
     parser.add_argument(
         "--crop", type=int, default=1024, help="side of the centre crop in pixels (default: 1024)"
     )
@@ -63,7 +66,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Compute the maps that are missing, draw the figure and print its path."""
-    from robustseg.models.checkpoints import find_all
+    from robustseg.models.locate import find_all
     from robustseg.models.zoo import find_checkpoints, select_models
 
     check_at_least("--crop", args.crop, 64)
@@ -71,10 +74,11 @@ def run(args: argparse.Namespace) -> int:
     models = select_models(wanted)
     given = given_checkpoints(args.checkpoint, models)
     data = data_of(args)
-    paths = find_all(models, given, CHECKPOINTS)
     stages = STAGES if "all" in args.stage else [s for s in STAGES if s in args.stage]
     taps = ["head" if s == "head" else f"stage{s}" for s in stages]
     console = console_of(args)
+    access = access_of(args, console)
+    paths = find_all(models, given, CHECKPOINTS, access, fetching=not args.dry_run)
     console.say(f"{', '.join(models)}: {', '.join(taps)} over {counted(len(data.frames), 'image')}")
     if args.dry_run:
         return 0

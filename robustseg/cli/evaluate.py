@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from robustseg.cli.options import (
     CHECKPOINTS,
     Data,
+    access_of,
     add_cells,
     add_channel_order,
     add_checkpoints,
@@ -95,9 +96,10 @@ def run(args: argparse.Namespace) -> int:
     given = given_checkpoints(args.checkpoint, models)
     data = data_of(args)
 
-    from robustseg.models.checkpoints import find_all
+    from robustseg.models.locate import find_all
 
-    paths = find_all(models, given, CHECKPOINTS)
+    access = access_of(args, console_of(args))
+    paths = find_all(models, given, CHECKPOINTS, access, fetching=not args.dry_run)
     cells = all_cells([] if args.clean_only else corruptions, severities)
     return _evaluate(args, data, paths, cells)
 

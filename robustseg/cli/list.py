@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import os
+import re
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from robustseg.cli.options import (
     CHECKPOINTS,
@@ -20,6 +23,10 @@ from robustseg.cli.options import (
     folder,
 )
 from robustseg.errors import SettingError
+
+if TYPE_CHECKING:
+    from robustseg.models.fetch import Access
+    from robustseg.models.published import Published
 
 __all__ = ["add_parser", "run"]
 
@@ -51,8 +58,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Print one line an entry, or draw the sheet."""
-    if args.kind != "corruptions" and (args.sheet or args.corruptions or args.plugin):
-        raise SettingError("--sheet, --corruptions and --plugin are for 'list corruptions'")
+    if args.kind != "corruptions" and (args.sheet or args.corruptions):
+        raise SettingError("--sheet and --corruptions are for 'list corruptions'")
     if args.image and not args.sheet:
         raise SettingError("--image is drawn into a sheet: give --sheet FILE too")
     if args.sheet:
@@ -69,29 +76,113 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _models() -> list[str]:
-    from robustseg.models.zoo import DEEPLAB_SPECS, SEGFORMER_SPECS, find_checkpoints
+    """List the twelve with where their weights are, then the published weights."""
+    from robustseg.models.fetch import access_from
+    from robustseg.models.licences import LICENCES
+    from robustseg.models.own import own_models
+    from robustseg.models.published import published_networks
+    from robustseg.models.zoo import MODELS, VARIANTS
 
-    rows = [
-        (name, s.label, f"dims {s.dims}, depths {s.depths}, decoder {s.decoder_dim}")
-        for name, s in SEGFORMER_SPECS.items()
+    access = access_from(os.environ)
+    networks: list[tuple[str, ...]] = [("network", "label", "head", "stride", "input", "weights")]
+    networks += [(*_network(name), _weights(name, access)) for name in (*MODELS, *own_models())]
+    rows = published_networks()
+    variants: list[tuple[str, ...]] = [
+        ("variant", "head", "stride", "published", "tested as", "licence", "weights")
     ]
-    rows += [
-        (name, d.label, f"official TensorFlow head over timm's {d.backbone}")
-        for name, d in DEEPLAB_SPECS.items()
-    ]
-    here = find_checkpoints(CHECKPOINTS)
+    variants += [_variant(row, access) for row in rows]
+    others = _shortened([name for name in VARIANTS if name not in {row.name for row in rows}])
+    notes = (
+        "published: mIoU in percent on Cityscapes val at a single scale, by those who trained it, "
+        "tested as is said: side / step of the sliding window, or the whole image",
+        f"NVIDIA NC: {LICENCES['nvidia-segformer'].title}; asked for once, before fetching",
+        f"without published weights, for checkpoints of your own: {', '.join(others)}",
+    )
     return [
-        f"{name:14} {label:14} {text}" + (", weights in ./checkpoints" if name in here else "")
-        for name, label, text in rows
+        *_columns(networks),
+        "",
+        *_columns(variants),
+        "",
+        *(line for note in notes for line in textwrap.wrap(note, 100, subsequent_indent="  ")),
+    ]
+
+
+def _network(name: str) -> tuple[str, str, str, str, str]:
+    """Give a network's name, label, head, output stride and normalisation in short."""
+    from robustseg.models.specs import UNIT, DeepLabSpec, SegFormerSpec
+    from robustseg.models.zoo import get_spec
+
+    spec = get_spec(name)
+    scale = "-1..1" if spec.normalisation == UNIT else "ImageNet"
+    if isinstance(spec, SegFormerSpec):
+        head = "MLP" if spec.head == "mlp" else "mmseg"
+        return name, spec.label, head, "-", scale
+    if not isinstance(spec, DeepLabSpec):
+        return name, spec.label, "own", "-", scale
+    head = name.partition("@")[2] or "TensorFlow"
+    return name, spec.label, head, str(spec.output_stride), scale
+
+
+def _weights(name: str, access: Access) -> str:
+    """Say where a network's name finds its weights."""
+    from robustseg.errors import CheckpointError
+    from robustseg.models.locate import find_checkpoint
+    from robustseg.models.published import default_variant, published_weights
+
+    try:
+        found = find_checkpoint(name, {}, CHECKPOINTS)
+    except CheckpointError:
+        return f"several in ./{CHECKPOINTS}"
+    if found is not None:
+        return f"./{found}"
+    variant = default_variant(name)
+    if variant is None:
+        return "none published: train, or --checkpoint"
+    return f"{variant}, {_state(published_weights(variant), access)}"
+
+
+def _variant(row: Published, access: Access) -> tuple[str, ...]:
+    """Describe published weights."""
+    from robustseg.models.licences import LICENCES
+
+    name, _, head, stride, _ = _network(row.name)
+    licence = LICENCES[row.licence].label
+    whole = row.inference == "whole"
+    tested = "whole 1024x2048" if whole else f"slide {row.window}/{row.stride}"
+    return name, head, stride, str(row.miou), tested, licence, _state(row, access)
+
+
+def _state(row: Published, access: Access) -> str:
+    """Say whether published weights are here, in the cache, or have to come."""
+    from robustseg.models.zoo import SUFFIXES
+
+    if any((CHECKPOINTS / f"{row.name}{suffix}").is_file() for suffix in SUFFIXES):
+        return "here"
+    if access.cached(row) is not None:
+        return "cached"
+    return "by hand" if row.origin == "hand" else "fetchable"
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """Write the variants of a code base as one pattern where it has all networks of a kind."""
+    short = [re.sub(r"^(segformer|dlv3p)_\w+@smp$", r"\1_*@smp", name) for name in names]
+    return list(dict.fromkeys(short))
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align the cells of a table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
     ]
 
 
 def _corruptions(args: argparse.Namespace) -> list[str]:
     """List everything, or what ``--corruptions`` asks for; no package is imported for it."""
-    from robustseg.corruptions.entries import further_entries, use_plugins
+    from robustseg.corruptions.entries import further_entries
     from robustseg.corruptions.severity import CORRUPTIONS, EXTRA_TABLE, TABLE
 
-    use_plugins(args.plugin)
     wanted = chosen_corruptions(args) if args.corruptions else [*CORRUPTIONS, *further_entries()]
     constants = {**TABLE._asdict(), **EXTRA_TABLE._asdict()}
     lines = []

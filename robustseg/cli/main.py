@@ -16,6 +16,7 @@ from robustseg import __version__
 from robustseg.cli import check, convert, demo, erf, evaluate, generate_c, profile, report, train
 from robustseg.cli import list as list_command
 from robustseg.errors import RobustsegError
+from robustseg.plugins import use_plugins
 
 __all__ = ["build_parser", "main"]
 
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # training on a CPU eightfold. Read when torch is loaded, which is after this.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        use_plugins(getattr(args, "plugin", []))
         code: int = args.run(args)
     except KeyboardInterrupt:
         if argv is None:  # the process ends here; one more Ctrl-C must not change its exit code

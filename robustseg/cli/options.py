@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robustseg.corruptions.entries import corruption_groups, further_entries, use_plugins
+from robustseg.corruptions.entries import corruption_groups, further_entries
 from robustseg.corruptions.severity import CORRUPTIONS, GROUPS, SEVERITIES, check_severity
 from robustseg.errors import NameLookupError, SettingError
 from robustseg.names import select
@@ -18,18 +19,22 @@ from robustseg.shards import Shard, parse_shard
 
 if TYPE_CHECKING:
     from robustseg.datasets.sample import Frame
+    from robustseg.models.fetch import Access
     from robustseg.models.identity import Identity
 
 __all__ = [
     "CHECKPOINTS",
     "Data",
+    "access_of",
     "add_cells",
     "add_channel_order",
     "add_checkpoints",
     "add_corruptions",
     "add_data",
     "add_device",
+    "add_fetching",
     "add_general",
+    "add_plugin",
     "add_run",
     "add_runs",
     "add_shard",
@@ -95,12 +100,17 @@ def add_corruptions(parser: argparse.ArgumentParser) -> None:
         help="names, patterns, or groups: blur noise digital weather; beyond these sixteen also "
         "extra and custom (default: all, which is the sixteen)",
     )
+    add_plugin(parser)
+
+
+def add_plugin(parser: argparse.ArgumentParser) -> None:
+    """Add ``--plugin``; ``main`` imports what it names before the command runs."""
     parser.add_argument(
         "--plugin",
         action="append",
         default=[],
         metavar="MODULE",
-        help="import this module for the corruptions that it registers",
+        help="import this module for the corruptions and models that it registers",
     )
 
 
@@ -130,16 +140,31 @@ def add_run(parser: argparse.ArgumentParser, workers: int) -> None:
 
 
 def add_checkpoints(parser: argparse.ArgumentParser) -> None:
-    """Add ``--checkpoint``, ``--device``."""
+    """Add ``--checkpoint``, ``--offline``, ``--accept-licence`` and ``--device``."""
     parser.add_argument(
         "--checkpoint",
         nargs="+",
         action="extend",
         default=[],
         metavar="NAME=PATH",
-        help="weights of a model (default: ./checkpoints/NAME.*)",
+        help="weights of a model (default: ./checkpoints/NAME.*, else published ones, which are "
+        "fetched once)",
     )
+    add_fetching(parser)
     add_device(parser)
+
+
+def add_fetching(parser: argparse.ArgumentParser) -> None:
+    """Add ``--offline`` and ``--accept-licence``."""
+    parser.add_argument(
+        "--offline", action="store_true", help="fetch nothing: use weights that are here"
+    )
+    parser.add_argument(
+        "--accept-licence",
+        action="store_true",
+        help="accept the licence of the weights that are fetched (NVIDIA's of SegFormer: research "
+        "and evaluation only)",
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -209,13 +234,12 @@ def chosen_cells(args: argparse.Namespace) -> tuple[list[str], list[int]]:
 
 
 def chosen_corruptions(args: argparse.Namespace) -> list[str]:
-    """Resolve ``--corruptions`` and ``--plugin``: the sixteen in their order, then those beyond.
+    """Resolve ``--corruptions``: the sixteen in their order, then those beyond.
 
     Raises:
         NameLookupError: A corruption or group is unknown.
         PluginError: A plugin cannot be used.
     """
-    use_plugins(args.plugin)
     # A broken package must not stand in the way of the sixteen.
     if set(args.corruptions) <= {"all", *GROUPS, *CORRUPTIONS}:
         known, groups = list(CORRUPTIONS), GROUPS
@@ -252,6 +276,22 @@ def say_notices(console: Console, identities: Iterable[Identity]) -> None:
     for notice in dict.fromkeys(identity.notice for identity in identities):
         if notice:
             console.say(f"licence of the weights: {notice}")
+
+
+def access_of(args: argparse.Namespace, console: Console) -> Access:
+    """Gather what fetching published weights may do; a terminal is asked for licences."""
+    from robustseg.models.fetch import access_from
+
+    answers = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    ask = _confirmed if answers else None
+    return access_from(os.environ, args.offline, args.accept_licence, ask, console)
+
+
+def _confirmed(question: str) -> bool:
+    """Ask on standard error, which is not piped away; anything but yes is no."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def shard_of(text: str) -> Shard:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from robustseg.cli.options import add_device, add_general, check_at_least, console_of
+from robustseg.cli.options import add_device, add_general, add_plugin, check_at_least, console_of
 
 __all__ = ["add_parser", "run"]
 
@@ -25,6 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--time", action="store_true", help="measure seconds an image too")
     add_device(parser)
+    add_plugin(parser)
     add_general(parser)
     parser.set_defaults(run=run)
 

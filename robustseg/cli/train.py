@@ -6,9 +6,12 @@ import argparse
 from pathlib import Path
 
 from robustseg.cli.options import (
+    access_of,
     add_data,
     add_device,
+    add_fetching,
     add_general,
+    add_plugin,
     check_at_least,
     check_seed,
     console_of,
@@ -18,6 +21,9 @@ from robustseg.cli.options import (
 from robustseg.progress import counted
 
 __all__ = ["add_parser", "run"]
+
+IMAGENET = Path("imagenet")
+"""What ``--init`` says for the published encoder."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,8 +51,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--init",
         type=folder,
         metavar="PATH",
-        help="start from this checkpoint of the same network, or of its encoder",
+        help="start from this checkpoint of the same network or of its encoder; imagenet: from the "
+        "published encoder",
     )
+    add_fetching(parser)
     parser.add_argument(
         "--output",
         type=folder,
@@ -55,6 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="where NAME.safetensors goes (default: ./checkpoints, where evaluate looks)",
     )
     add_device(parser)
+    add_plugin(parser)
     parser.add_argument("--seed", type=int, default=0, help="of weights and crops (default: 0)")
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="processes that make crops (default: 2)"
@@ -82,10 +91,14 @@ def run(args: argparse.Namespace) -> int:
 
     from robustseg.engine.device import pick_device
     from robustseg.engine.train import Paths, new_model, train
+    from robustseg.models.fetch import fetch_encoder
 
     paths = Paths.below(args.output, args.model)
+    init = args.init
+    if init == IMAGENET:
+        init = fetch_encoder(args.model, access_of(args, console))
     device = pick_device(args.device)
-    model = new_model(args.model, recipe, args.seed, args.init, console).to(device)
+    model = new_model(args.model, recipe, args.seed, init, console).to(device)
     train(args.model, model, data.frames, recipe, args.seed, paths, args.workers, console)
     print(paths.weights)
     return 0

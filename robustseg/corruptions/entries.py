@@ -10,17 +10,16 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from robustseg.corruptions.severity import CORRUPTIONS, DEFINITION, EXTRA, GROUPS
-from robustseg.errors import PluginError, RobustsegError
+from robustseg.errors import PluginError
 from robustseg.names import is_plain_name, unknown_name
+from robustseg.plugins import import_named_plugins, installed_points, load_point
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -28,19 +27,13 @@ if TYPE_CHECKING:
     from robustseg.corruptions.registry import CorruptionFunction
 
 __all__ = [
-    "PLUGINS",
     "Entry",
     "corruption_groups",
     "find_entry",
     "further_entries",
     "origin_of",
     "register",
-    "use_plugins",
 ]
-
-PLUGINS = "ROBUSTSEG_PLUGINS"
-"""Environment variable: modules to import for their corruptions, separated by commas. Worker
-processes inherit it, so that they know what their parent knows."""
 
 _Function = TypeVar("_Function", bound="CorruptionFunction")
 
@@ -124,8 +117,7 @@ def further_entries() -> dict[str, Entry]:
     Raises:
         PluginError: A plugin fails to import, or offers a name that is taken or not allowed.
     """
-    for module in _plugin_names():
-        _import_plugin(module)
+    import_named_plugins()
     entries = {name: _own_entry(name) for name in EXTRA}
     for entry in _installed_entries():
         if entry.name in entries:
@@ -199,41 +191,6 @@ def origin_of(name: str) -> str:
     return f"{entry.source}, {definition}" if definition else entry.source
 
 
-def use_plugins(modules: Sequence[str]) -> None:
-    """Import modules for their corruptions, here and in every process started from here.
-
-    Args:
-        modules: Names of importable modules; those in the working folder count as importable.
-
-    Raises:
-        PluginError: One cannot be imported.
-    """
-    if not modules:
-        return
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)  # an installed command does not look there by itself
-    for module in modules:
-        _import_plugin(module)
-    os.environ[PLUGINS] = ",".join(dict.fromkeys([*_plugin_names(), *modules]))
-
-
-def _plugin_names() -> list[str]:
-    return [name for part in os.environ.get(PLUGINS, "").split(",") if (name := part.strip())]
-
-
-def _import_plugin(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except RobustsegError:
-        raise
-    except Exception as error:  # whatever a stranger's module does when it is imported
-        raise PluginError(
-            f"plugin {module!r} cannot be imported ({type(error).__name__}: {error}): give the "
-            "name of a module, such as my_corruptions for ./my_corruptions.py"
-        ) from error
-
-
 def _own_entry(name: str) -> Entry:
     module = f"robustseg.corruptions.{_HOMES[name]}"
     return Entry(name, "extra", "robustseg", partial(_function_of, module, name))
@@ -247,11 +204,8 @@ def _function_of(module: str, name: str) -> CorruptionFunction:
 @cache
 def _installed_entries() -> tuple[Entry, ...]:
     """Read the entry points of all installed packages; once, as it opens many files."""
-    from importlib import metadata  # it takes longer to load than all of this package's names
-
     entries = []
-    for point in metadata.entry_points(group=_ENTRY_POINTS):
-        source = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    for point, source in installed_points(_ENTRY_POINTS):
         entry = Entry(point.name, _CUSTOM, source, partial(_load_entry_point, point, source))
         _check(entry)
         entries.append(entry)
@@ -259,22 +213,7 @@ def _installed_entries() -> tuple[Entry, ...]:
 
 
 def _load_entry_point(point: EntryPoint, source: str) -> CorruptionFunction:
-    try:
-        function = point.load()
-    except RobustsegError:
-        raise
-    except Exception as error:  # whatever a stranger's module does when it is imported
-        raise PluginError(
-            f"corruption {point.name!r} of {source}: {point.value} cannot be imported "
-            f"({type(error).__name__}: {error}): repair or uninstall that package"
-        ) from error
-    if not callable(function):
-        raise PluginError(
-            f"corruption {point.name!r} of {source}: {point.value} is "
-            f"{type(function).__name__}, not a function: mend the entry point"
-        )
-    found: CorruptionFunction = function
-    return found
+    return cast("CorruptionFunction", load_point(point, "corruption", source))
 
 
 def _is_same(installed: Entry, decorated: Entry) -> bool:

@@ -21,7 +21,9 @@ from robustseg.engine.inference import Inference, confusion_matrix, predict_logi
 from robustseg.engine.pictures import ComputedCells, StoredCells, ahead
 from robustseg.models.base import SegmentationModel
 from robustseg.models.checkpoints import Checkpoint, load_model
+from robustseg.models.folding import prepare_for_inference
 from robustseg.models.identity import identify
+from robustseg.models.wrapped import WrappedModel
 from robustseg.models.zoo import get_spec
 from robustseg.progress import Console, Task
 from robustseg.results import Cell, CellResult, ModelInfo, Protocol, ResultStore, all_cells
@@ -234,17 +236,20 @@ class Evaluation:
 def load_models(
     checkpoints: dict[str, Checkpoint], plan: Plan, device: torch.device
 ) -> dict[str, SegmentationModel]:
-    """Load the networks that still have work, onto the device.
+    """Load the networks that still have work, onto the device, made ready to infer fast.
 
     Raises:
         CheckpointError: A checkpoint does not fit its network.
     """
     needed = {result.model.name for results in plan.todo.values() for result in results}
-    return {
-        name: load_model(checkpoint, name, NUM_CLASSES).to(device)
-        for name, checkpoint in checkpoints.items()
-        if name in needed
-    }
+    models = {}
+    for name, checkpoint in checkpoints.items():
+        if name in needed:
+            model = load_model(checkpoint, name, NUM_CLASSES)
+            # what a registered network does inside is its author's business
+            ready = model if isinstance(model, WrappedModel) else prepare_for_inference(model)
+            models[name] = ready.to(device)
+    return models
 
 
 def missing_files(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from robustseg.models.own import register_model
 from robustseg.models.zoo import MODELS, get_spec, select_models
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = [
     "create_model",
     "get_spec",
     "load_model",
+    "register_model",
     "save_checkpoint",
     "select_models",
 ]

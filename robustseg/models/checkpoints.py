@@ -1,4 +1,4 @@
-"""Checkpoints: where they are looked for, loading them into networks, saving own ones.
+"""Checkpoints: what they hold, loading and saving.
 
 Own checkpoints are safetensors files with a card in their metadata. Files of other code bases are
 read as ``identity`` and ``families`` describe.
@@ -6,7 +6,8 @@ read as ``identity`` and ``families`` describe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -20,68 +21,19 @@ from robustseg.models.build import create_model
 from robustseg.models.families.naming import interchangeable
 from robustseg.models.families.refusals import DATASETS, reason_against
 from robustseg.models.identity import FORMAT, Identity, encoder_of, identify, is_encoder
+from robustseg.models.own import OwnSpec
 from robustseg.models.reading import Checkpoint, read_checkpoint
-from robustseg.models.zoo import SUFFIXES
+from robustseg.models.zoo import get_spec
 
 __all__ = [
     "Checkpoint",
     "build_model",
-    "find_all",
-    "find_checkpoint",
     "initialise",
     "load_encoder",
     "load_model",
     "read_checkpoint",
     "save_checkpoint",
 ]
-
-
-def find_checkpoint(name: str, given: Mapping[str, Path], folder: Path) -> Path:
-    """Find the file with a network's weights: as given, else ``<folder>/<name>.*``.
-
-    Args:
-        name: A name of the zoo.
-        given: Name to path, from ``--checkpoint name=path``; also of a folder that
-            ``save_pretrained`` wrote.
-        folder: Where files named after networks lie, usually ``./checkpoints``.
-
-    Raises:
-        CheckpointError: There is none, or several.
-    """
-    if name in given:
-        if not given[name].exists():
-            raise CheckpointError(f"checkpoint of {name} not found: {given[name]}")
-        return given[name]
-    found = [p for suffix in SUFFIXES if (p := folder / f"{name}{suffix}").is_file()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        listed = " and ".join(str(p) for p in found)
-        raise CheckpointError(f"{name} has {listed}: say which with --checkpoint {name}=PATH")
-    raise CheckpointError(
-        f"no weights for {name}: looked for {folder / name}.safetensors, .pth and .pt; "
-        f"give --checkpoint {name}=PATH, or train with 'robustseg train --model {name}'"
-    )
-
-
-def find_all(names: Sequence[str], given: Mapping[str, Path], folder: Path) -> dict[str, Path]:
-    """Find the weights of several networks.
-
-    Raises:
-        CheckpointError: Some have none; all of them are named.
-    """
-    found, lost = {}, []
-    for name in names:
-        try:
-            found[name] = find_checkpoint(name, given, folder)
-        except CheckpointError as error:
-            lost.append((name, error))
-    if len(lost) > 1:
-        listed = ", ".join(name for name, _ in lost)
-        raise CheckpointError(f"no weights for {listed}; of the first: {lost[0][1]}")
-    if lost:
-        raise lost[0][1]
-    return found
 
 
 def load_model(
@@ -119,8 +71,12 @@ def build_model(
     if num_classes is not None:
         _check_classes(identity, num_classes)
     stride = identity.output_stride if output_stride is None else output_stride
-    with torch.device("meta"):  # drawing random weights takes far longer than reading those wanted
-        model = create_model(identity.name, identity.num_classes or 19, stride)
+    registered = isinstance(get_spec(identity.name), OwnSpec)
+    # Drawing random weights takes far longer than reading those wanted; but others' networks may
+    # hold tensors that no checkpoint brings.
+    place = nullcontext() if registered else torch.device("meta")
+    with torch.random.fork_rng(devices=[]), place:
+        model = create_model(identity.name, identity.num_classes or num_classes or 19, stride)
     _fill(model, identity.state, identity.checkpoint, identity.name)
     return model.eval()
 
@@ -141,7 +97,8 @@ def initialise(model: SegmentationModel, checkpoint: Checkpoint) -> str:
     Raises:
         CheckpointError: The file holds another network, or other classes.
     """
-    if is_encoder(checkpoint):
+    registered = isinstance(get_spec(model.name), OwnSpec)
+    if not registered and is_encoder(checkpoint):
         return load_encoder(model, checkpoint)
     identity = identify(checkpoint, model.name)
     if not interchangeable(identity.name, model.name):

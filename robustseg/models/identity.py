@@ -13,6 +13,7 @@ from robustseg.errors import CheckpointError, NameLookupError
 from robustseg.models.families import FAMILIES, OWN, Family
 from robustseg.models.families.naming import base_of, count_classes, has_head, interchangeable
 from robustseg.models.families.refusals import reason_against
+from robustseg.models.own import OwnSpec
 from robustseg.models.reading import Checkpoint, read_checkpoint
 from robustseg.models.specs import DeepLabSpec, SegFormerSpec
 from robustseg.models.zoo import VARIANTS, base_name, get_spec
@@ -46,7 +47,7 @@ class Identity:
         checkpoint: The file.
         family: The code base that wrote it, for people.
         name: The network, with its variant.
-        num_classes: Channels of the logits.
+        num_classes: Channels of the logits; 0 if the file of a registered network does not say.
         output_stride: Of a DeepLabv3+: as the file says, else that of the variant (weights do not
             show it); None for SegFormer.
         notice: The licence that the weights carry, or empty.
@@ -79,12 +80,14 @@ def identify(checkpoint: Checkpoint, asked: str | None = None) -> Identity:
             network than asked for.
         NameLookupError: No network is called ``asked``.
     """
-    if asked is not None:
-        get_spec(asked)
+    if asked is not None and isinstance(get_spec(asked), OwnSpec):
+        return _own_network(checkpoint, asked)
     path, card = checkpoint.path, checkpoint.card
     family, state, dropped = _translate(checkpoint)
     if is_own(checkpoint):
         found = _name_on_card(checkpoint)
+        if isinstance(get_spec(found), OwnSpec) and asked is None:
+            return _own_network(checkpoint, found)
     else:
         found = _name_by_shape(checkpoint, family, state)
         if not has_head(state):
@@ -106,6 +109,16 @@ def identify(checkpoint: Checkpoint, asked: str | None = None) -> Identity:
         state=state,
         dropped=tuple(dropped),
     )
+
+
+def _own_network(checkpoint: Checkpoint, name: str) -> Identity:
+    """Take a file for what a registered network is said to be; loading it will tell."""
+    card = checkpoint.card if is_own(checkpoint) else {}
+    if card.get("model", name) != name:
+        raise CheckpointError(f"{checkpoint.path} holds {card['model']}, not {name}")
+    classes = card.get("num_classes", "")
+    count = int(classes) if classes.isdecimal() else 0
+    return Identity(checkpoint, OWN.title, name, count, None, "", dict(checkpoint.state), ())
 
 
 def identify_all(paths: Mapping[str, Path]) -> dict[str, Identity]:

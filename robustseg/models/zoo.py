@@ -11,11 +11,11 @@ other values that do not give the published parameter counts).
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from robustseg.models.own import OwnSpec, own_models
 from robustseg.models.specs import (
     IMAGENET,
     MMSEG_FORM,
@@ -38,6 +38,7 @@ __all__ = [
     "base_name",
     "find_checkpoints",
     "get_spec",
+    "known_models",
     "select_models",
 ]
 
@@ -122,33 +123,55 @@ def base_name(name: str) -> str:
     return name.partition("@")[0]
 
 
+def known_models() -> list[str]:
+    """List every name: the twelve, their variants, and those of users and other packages.
+
+    Raises:
+        PluginError: A plugin fails to import, or offers a name that is taken or not allowed.
+    """
+    return [*MODELS, *VARIANTS, *own_models()]
+
+
 def find_checkpoints(folder: Path) -> list[str]:
     """List the networks whose weights lie in ``folder`` as ``<name>.*``, in the zoo's order."""
-    known = (*MODELS, *VARIANTS)
+    known = known_models()
     return [n for n in known if any((folder / f"{n}{s}").is_file() for s in SUFFIXES)]
 
 
-def get_spec(name: str) -> SegFormerSpec | DeepLabSpec:
+def get_spec(name: str) -> SegFormerSpec | DeepLabSpec | OwnSpec:
     """Look a network up by its name, with or without a variant.
 
     Raises:
         NameLookupError: No network has this name; the message suggests the nearest.
+        PluginError: A plugin fails to import.
     """
     spec = SEGFORMER_SPECS.get(name) or DEEPLAB_SPECS.get(name) or VARIANTS.get(name)
-    if spec is None:
-        raise unknown_name(name, (*MODELS, *VARIANTS), "model")
-    return spec
+    if spec is not None:
+        return spec
+    # Only now: a broken package must not stand in the way of the zoo.
+    own = own_models().get(name)
+    if own is None:
+        raise unknown_name(name, known_models(), "model")
+    return own
 
 
 def select_models(wanted: Sequence[str]) -> list[str]:
     """Resolve names, families, patterns such as ``segformer_*`` and ``all`` to model names.
 
-    ``all``, families and patterns without ``@`` stand for the twelve alone.
+    ``all``, families and patterns without ``@`` stand for the twelve and registered networks, not
+    for the variants; ``all`` and families for the twelve alone.
 
     Raises:
         NameLookupError: A name or pattern matches no network.
+        PluginError: A plugin fails to import.
     """
-    known = (*MODELS, *VARIANTS) if any("@" in name for name in wanted) else MODELS
-    plain = {n: [m for m in MODELS if fnmatch.fnmatchcase(m, n)] for n in wanted if "@" not in n}
-    groups = {"all": MODELS, **{n: members for n, members in plain.items() if members}, **FAMILIES}
-    return select(wanted, known, "model", groups)
+    chosen: list[str] = []
+    for name in wanted:
+        if name in ("all", *FAMILIES, *MODELS):
+            members = list(FAMILIES.get(name, MODELS if name == "all" else (name,)))
+        else:
+            known = known_models()
+            plain = [n for n in known if "@" not in n]
+            members = select([name], known if "@" in name else plain, "model", FAMILIES)
+        chosen += [m for m in members if m not in chosen]
+    return chosen

@@ -14,21 +14,11 @@ from PIL import Image
 
 from robustseg.corruptions.severity import CORRUPTIONS, EXTRA
 from robustseg.engine.recipes import RECIPES
-from robustseg.models.zoo import MODELS
 
 Outcome = tuple[int, str, str]
 Robustseg = Callable[..., Outcome]
 
 EVALUATE = ("evaluate", "--models", "segformer_b0", "--device", "cpu", "-q")
-
-
-def test_list_models_marks_those_with_weights(place: Path, robustseg: Robustseg) -> None:
-    code, out, _ = robustseg("list", "models")
-    lines = out.splitlines()
-    assert code == 0
-    assert [line.split()[0] for line in lines] == list(MODELS)
-    marked = [line.split()[0] for line in lines if "weights in ./checkpoints" in line]
-    assert marked == ["segformer_b0"]
 
 
 def test_list_corruptions_names_each_once(robustseg: Robustseg) -> None:

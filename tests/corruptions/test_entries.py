@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robustseg import plugins
 from robustseg.corruptions import CORRUPTIONS, GROUPS, corrupt, corrupt_frame, entries, register
 from robustseg.corruptions.entries import (
     corruption_groups,
     find_entry,
     further_entries,
     origin_of,
-    use_plugins,
 )
 from robustseg.corruptions.severity import EXTRA
 from robustseg.datasets.sample import ImageArray
 from robustseg.errors import NameLookupError, PluginError, RobustsegError
+from robustseg.plugins import use_plugins
 
 Install = Callable[..., Path]
 
@@ -37,7 +38,7 @@ def shifted(image: ImageArray, severity: int, rng: np.random.RandomState) -> Ima
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Forget what other tests have registered or installed, and leave nothing behind."""
     monkeypatch.setattr(entries, "_registered", {})
-    monkeypatch.setenv(entries.PLUGINS, "")
+    monkeypatch.setenv(plugins.PLUGINS, "")
     monkeypatch.setattr(sys, "path", [*sys.path])
     entries._installed_entries.cache_clear()
     yield
@@ -299,7 +300,7 @@ def test_plugins_of_the_environment(tmp_path: Path) -> None:
     )
     script = "from robustseg.corruptions.entries import further_entries; print(*further_entries())"
     folders = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables = {entries.PLUGINS: " mine ,mine", "PYTHONPATH": os.pathsep.join(folders)}
+    variables = {plugins.PLUGINS: " mine ,mine", "PYTHONPATH": os.pathsep.join(folders)}
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, **variables},

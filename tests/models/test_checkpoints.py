@@ -15,7 +15,6 @@ from robustseg.models.base import SegmentationModel
 from robustseg.models.build import create_model
 from robustseg.models.checkpoints import (
     Checkpoint,
-    find_checkpoint,
     initialise,
     load_encoder,
     load_model,
@@ -295,53 +294,6 @@ def test_an_encoder_of_another_size() -> None:
     with torch.device("meta"), pytest.raises(CheckpointError) as caught:
         load_encoder(create_model("segformer_b0"), checkpoint_of(state))
     assert "does not fit the encoder of segformer_b0" in str(caught.value)
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
-def test_a_file_named_after_the_network_is_found(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"dlv3p_r50{suffix}"
-    path.touch()
-    (tmp_path / "dlv3p_r50.txt").touch()
-    (tmp_path / "dlv3p_r101.pth").touch()
-    assert find_checkpoint("dlv3p_r50", {}, tmp_path) == path
-
-
-def test_what_is_given_goes_before_what_is_found(tmp_path: Path) -> None:
-    (tmp_path / "dlv3p_r50.pth").touch()
-    given = tmp_path / "mine.bin"
-    given.touch()
-    assert find_checkpoint("dlv3p_r50", {"dlv3p_r50": given}, tmp_path) == given
-    assert find_checkpoint("dlv3p_r50", {"dlv3p_r101": given}, tmp_path).name == "dlv3p_r50.pth"
-
-
-def test_several_files_of_one_network(tmp_path: Path) -> None:
-    for suffix in (".pt", ".safetensors"):
-        (tmp_path / f"dlv3p_r50{suffix}").touch()
-    with pytest.raises(CheckpointError) as caught:
-        find_checkpoint("dlv3p_r50", {}, tmp_path)
-    message = str(caught.value)
-    assert str(tmp_path / "dlv3p_r50.safetensors") in message
-    assert str(tmp_path / "dlv3p_r50.pt") in message
-    assert "--checkpoint dlv3p_r50=PATH" in message
-
-
-def test_nothing_found_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        find_checkpoint("segformer_b5", {}, tmp_path / "checkpoints")
-    message = str(caught.value)
-    assert f"looked for {tmp_path / 'checkpoints' / 'segformer_b5'}.safetensors" in message
-    assert "--checkpoint segformer_b5=PATH" in message
-    assert "robustseg train --model segformer_b5" in message
-
-
-def test_a_given_path_that_is_missing_is_not_replaced_by_another(tmp_path: Path) -> None:
-    (tmp_path / "dlv3p_r50.pth").touch()
-    with pytest.raises(CheckpointError, match=r"checkpoint of dlv3p_r50 not found: .*none\.pth"):
-        find_checkpoint("dlv3p_r50", {"dlv3p_r50": tmp_path / "none.pth"}, tmp_path)
-
-
-def test_a_folder_may_be_given(tmp_path: Path) -> None:
-    assert find_checkpoint("dlv3p_r50", {"dlv3p_r50": tmp_path}, tmp_path) == tmp_path
 
 
 def test_find_checkpoints_lists_networks_in_the_order_of_the_zoo(tmp_path: Path) -> None:

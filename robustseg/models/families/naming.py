@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from robustseg.models.own import OwnSpec
 from robustseg.models.specs import DeepLabSpec, SegFormerSpec
 from robustseg.models.zoo import SEGFORMER_SPECS, get_spec
 
@@ -72,7 +73,12 @@ def interchangeable(one: str, other: str) -> bool:
     return _bare(get_spec(one)) == _bare(get_spec(other))
 
 
-def _bare(spec: SegFormerSpec | DeepLabSpec) -> SegFormerSpec | DeepLabSpec:
+Spec = SegFormerSpec | DeepLabSpec | OwnSpec
+
+
+def _bare(spec: Spec) -> Spec:
+    if isinstance(spec, OwnSpec):
+        return spec
     if isinstance(spec, SegFormerSpec):
         default = SegFormerSpec("", (0,) * 4, (0,) * 4, 0)
         return replace(spec, label="", epsilons=default.epsilons, align_corners=False)
