@@ -65,9 +65,9 @@ class SegmentationModel(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Give the logits (N, num_classes, H, W) for a normalised float input (N, 3, H, W)."""
         size = [x.shape[-2], x.shape[-1]]
-        return F.interpolate(
-            self.logits(x), size=size, mode="bilinear", align_corners=self.align_corners
-        )
+        # few channels are resized faster one by one than all at once
+        logits = self.logits(x).contiguous()
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Turn uint8 RGB (N, 3, H, W) into the float32 input that the network was trained on.
