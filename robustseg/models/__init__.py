@@ -13,12 +13,13 @@ from robustseg.models.zoo import MODELS, get_spec, select_models
 
 if TYPE_CHECKING:
     from robustseg.models.base import SegmentationModel
-    from robustseg.models.build import create_model
+    from robustseg.models.build import create_encoder, create_model
     from robustseg.models.checkpoints import load_model, save_checkpoint
 
 __all__ = [
     "MODELS",
     "SegmentationModel",
+    "create_encoder",
     "create_model",
     "get_spec",
     "load_model",
@@ -30,6 +31,7 @@ __all__ = [
 
 _HOME = {
     "SegmentationModel": "base",
+    "create_encoder": "build",
     "create_model": "build",
     "load_model": "checkpoints",
     "save_checkpoint": "checkpoints",

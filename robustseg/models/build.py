@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from robustseg.errors import SettingError
+from robustseg.models.backbones import FeatureEncoder, XceptionEncoder, build_encoder
 from robustseg.models.base import SegmentationModel
 from robustseg.models.deeplabv3plus import DeepLabV3Plus
+from robustseg.models.mix_transformer import MixTransformer
 from robustseg.models.own import OwnSpec
 from robustseg.models.segformer import SegFormer
 from robustseg.models.specs import SegFormerSpec
 from robustseg.models.wrapped import build_own
 from robustseg.models.zoo import get_spec
 
-__all__ = ["create_model"]
+__all__ = ["create_encoder", "create_model"]
 
 
 def create_model(
@@ -43,3 +46,28 @@ def create_model(
         model = DeepLabV3Plus(spec, num_classes, output_stride)
     model.name = name
     return model
+
+
+def create_encoder(
+    name: str, output_stride: int | None = None
+) -> MixTransformer | FeatureEncoder | XceptionEncoder:
+    """Build the encoder of a network alone, with random weights.
+
+    Args:
+        name: Of the zoo, with or without a variant.
+        output_stride: As in ``create_model``.
+
+    Returns:
+        The encoder, in training mode: it maps a normalised float input (N, 3, H, W) to the four
+        features (N, C_i, H_i, W_i), the finest, at 1/4, first. Its ``channels`` are the C_i.
+
+    Raises:
+        NameLookupError: The name is unknown.
+        SettingError: The output stride is neither 16 nor 8, or the network is a registered one.
+    """
+    spec = get_spec(name)
+    if isinstance(spec, SegFormerSpec):
+        return MixTransformer(spec.dims, spec.depths, epsilons=spec.epsilons)
+    if isinstance(spec, OwnSpec):
+        raise SettingError(f"{name} is a registered network: its encoder is not known by itself")
+    return build_encoder(spec, output_stride)

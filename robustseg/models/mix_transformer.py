@@ -159,6 +159,9 @@ class MixTransformer(nn.Module):
         depths: Blocks of each stage.
         drop_path: Stochastic depth of the last block; it grows linearly from 0 at the first.
         epsilons: Of the layer norms.
+
+    Attributes:
+        channels: Channels of the four stages.
     """
 
     def __init__(
@@ -169,6 +172,7 @@ class MixTransformer(nn.Module):
         epsilons: Epsilons = DEFAULT_EPSILONS,
     ) -> None:
         super().__init__()
+        self.channels: list[int] = [*dims]
         last = max(sum(depths) - 1, 1)
         rates = iter(drop_path * i / last for i in range(sum(depths)))
         for i, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
