@@ -255,14 +255,14 @@ def test_two_models_share_a_pass(
             return super().get(frame, cell)
 
     pictures = Spy(0, DecodedSamples())
-    checkpoints = {NAME: checkpoint, "segformer_b1": checkpoint}
+    checkpoints = {NAME: checkpoint, "segformer_b0@smp": checkpoint}
     protocol = make_protocol("cityscapes", "val", frames, False, INFERENCE, 0, "computed")
     store = ResultStore(tmp_path)
     plan = make_plan(store, protocol, checkpoints, CELLS[:2])
     assert plan.missing == 4
     model = load_model(checkpoint, NAME)
     evaluation = Evaluation(frames, pictures, INFERENCE, store, 0)
-    evaluation.run(plan, {NAME: model, "segformer_b1": model}, Console(quiet=True))
+    evaluation.run(plan, {NAME: model, "segformer_b0@smp": model}, Console(quiet=True))
     assert asked == [(f.id, cell) for cell in CELLS[:2] for f in frames]
     results, _ = load_results(tmp_path)
     assert len(results) == 4
