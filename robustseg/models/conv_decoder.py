@@ -17,6 +17,7 @@ from robustseg.models.fusion import (
     banded_logits,
     classify,
     fold_norm,
+    measured_norm,
     upsampled_sum,
     uses_batch_statistics,
 )
@@ -55,7 +56,7 @@ class ConvDecoder(nn.Module):
             return banded_logits(features, projections, self.conv_seg)
         fused = upsampled_sum(features, projections)
         if uses_batch_statistics(self.fusion_conv.bn):
-            fused = self.fusion_conv.bn(fused)
+            fused = measured_norm(self.fusion_conv.bn, fused)
         return classify(fused, self.dropout, self.conv_seg)
 
     @property

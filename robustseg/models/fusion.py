@@ -23,6 +23,7 @@ __all__ = [
     "classify",
     "fold_norm",
     "full_precision",
+    "measured_norm",
     "upsampled_sum",
     "uses_batch_statistics",
 ]
@@ -42,6 +43,16 @@ def fold_norm(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     assert norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return scale, norm.bias - norm.running_mean * scale
+
+
+def measured_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Apply a batch norm that measures its input (N, C, H, W).
+
+    On a CPU the input is laid out channel by channel: torch adds a channels-last map up pixel
+    after pixel in single precision, and gradients lose two of their digits.
+    """
+    out: Tensor = norm(x.contiguous() if x.device.type == "cpu" else x)
+    return out
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:

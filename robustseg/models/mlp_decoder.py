@@ -19,6 +19,7 @@ from robustseg.models.fusion import (
     classify,
     fold_norm,
     full_precision,
+    measured_norm,
     upsampled_sum,
     uses_batch_statistics,
 )
@@ -86,7 +87,7 @@ class MLPDecoder(nn.Module):
             return banded_logits(features, projections, self.linear_pred)
         fused = upsampled_sum(features, projections)
         if uses_batch_statistics(norm):
-            fused = norm(fused)
+            fused = measured_norm(norm, fused)
         return classify(fused, self.dropout, self.linear_pred)
 
     def composed(self) -> tuple[list[Tensor], Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustseg.models.build import create_model
 from robustseg.models.conv_decoder import ConvDecoder
 from robustseg.models.fusion import (
     banded_logits,
@@ -117,6 +118,35 @@ def test_a_training_step_is_that_of_the_textbook(
     if mode == "training":
         moved = {n for n, b in decoder.named_buffers() if not torch.equal(b, found[n])}
         assert moved == {n for n, _ in decoder.named_buffers()}
+
+
+def weight_gradients(
+    decoder: MLPDecoder, given: list[Tensor], form: Callable[[list[Tensor]], Tensor]
+) -> dict[str, Tensor]:
+    """Take the gradients of all weights for a loss that pulls every pixel the same way."""
+    decoder.zero_grad()
+    torch.autograd.backward(form([f.requires_grad_() for f in given]).square().mean())
+    found = {n: p.grad for n, p in decoder.named_parameters() if p.ndim > 1}
+    return {n: g.double().clone() for n, g in found.items() if g is not None}
+
+
+def test_gradients_in_single_precision_are_as_good_as_the_textbooks() -> None:
+    """Against double precision, on an encoder's features, which are alike: sums lose digits."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = create_model("segformer_b0").train()
+    decoder = model.get_submodule("decode_head")
+    assert isinstance(decoder, MLPDecoder)
+    decoder.dropout.p = 0
+    with torch.no_grad():
+        given = model.stages(random(1, 3, 512, 512))
+    composed = weight_gradients(decoder, given, decoder.forward)
+    textbook = weight_gradients(decoder, given, decoder.textbook)
+    decoder.double()
+    exact = weight_gradients(decoder, [f.detach().double() for f in given], decoder.textbook)
+    for name, wanted in exact.items():
+        bound = max(2e-6, 2 * distance(textbook[name], wanted))
+        assert distance(composed[name], wanted) < bound, name
 
 
 def test_norms_without_stored_statistics(decoder: Decoder) -> None:
