@@ -130,22 +130,24 @@ def weight_gradients(
     return {n: g.double().clone() for n, g in found.items() if g is not None}
 
 
-def test_gradients_in_single_precision_are_as_good_as_the_textbooks() -> None:
+def test_gradients_in_single_precision_are_better_than_the_textbooks() -> None:
     """Against double precision, on an encoder's features, which are alike: sums lose digits."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = create_model("segformer_b0").train()
+        model = create_model("segformer_b0").eval()
     decoder = model.get_submodule("decode_head")
     assert isinstance(decoder, MLPDecoder)
+    decoder.train()
     decoder.dropout.p = 0
     with torch.no_grad():
+        decoder.linear_fuse.bn.bias.fill_(6)  # no pixel near the kink of the ReLU, which may flip
         given = model.stages(random(1, 3, 512, 512))
     composed = weight_gradients(decoder, given, decoder.forward)
     textbook = weight_gradients(decoder, given, decoder.textbook)
     decoder.double()
     exact = weight_gradients(decoder, [f.detach().double() for f in given], decoder.textbook)
     for name, wanted in exact.items():
-        bound = max(2e-6, 2 * distance(textbook[name], wanted))
+        bound = max(1e-6, distance(textbook[name], wanted) / 2)
         assert distance(composed[name], wanted) < bound, name
 
 
