@@ -36,16 +36,13 @@ def use_plugins(modules: Sequence[str]) -> None:
     """
     if not modules:
         return
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)  # an installed command does not look there by itself
     for module in modules:
         _import_plugin(module)
     os.environ[PLUGINS] = ",".join(dict.fromkeys([*_plugin_names(), *modules]))
 
 
 def import_named_plugins() -> None:
-    """Import the modules that the environment variable names.
+    """Import the modules that the environment variable names, from the working folder too.
 
     Raises:
         PluginError: One cannot be imported.
@@ -99,6 +96,9 @@ def _plugin_names() -> list[str]:
 
 
 def _import_plugin(module: str) -> None:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # an installed command does not look there by itself
     try:
         importlib.import_module(module)
     except RobustsegError:

@@ -23,7 +23,7 @@ from robustseg.models.base import SegmentationModel
 from robustseg.models.checkpoints import Checkpoint, load_model
 from robustseg.models.folding import prepare_for_inference
 from robustseg.models.identity import identify
-from robustseg.models.wrapped import WrappedModel
+from robustseg.models.own import OwnSpec
 from robustseg.models.zoo import get_spec
 from robustseg.progress import Console, Task
 from robustseg.results import Cell, CellResult, ModelInfo, Protocol, ResultStore, all_cells
@@ -247,8 +247,8 @@ def load_models(
         if name in needed:
             model = load_model(checkpoint, name, NUM_CLASSES)
             # what a registered network does inside is its author's business
-            ready = model if isinstance(model, WrappedModel) else prepare_for_inference(model)
-            models[name] = ready.to(device)
+            registered = isinstance(get_spec(name), OwnSpec)
+            models[name] = (model if registered else prepare_for_inference(model)).to(device)
     return models
 
 

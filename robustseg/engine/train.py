@@ -127,9 +127,9 @@ def new_model(
                 f"{init} has output stride {stride}, the recipe {recipe.output_stride}: "
                 f"give --set output_stride={stride}"
             )
-        licence = initialise(model, checkpoint)
-        if licence and console is not None:
-            console.say(f"licence of the weights: {licence}")
+        model.licence = initialise(model, checkpoint)
+        if model.licence and console is not None:
+            console.say(f"licence of the weights: {model.licence}")
     return model
 
 
@@ -188,6 +188,8 @@ def train(
                 state.save()
             raise
     card = {"recipe": recipe.to_json(), "iterations": str(recipe.iterations), "seed": str(seed)}
+    if model.licence:
+        card["licence"] = model.licence
     save_checkpoint(paths.weights, name, model.eval(), card)
     paths.state.unlink(missing_ok=True)  # the weights are safe, the optimizer's moments are spent
 

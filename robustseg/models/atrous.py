@@ -50,6 +50,7 @@ class AtrousDepthwise(nn.Conv2d):
             or not x.is_contiguous(memory_format=torch.channels_last)
             # compilers and exports know the convolution, and better leave it whole
             or torch.compiler.is_compiling()
+            or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         ):
             return super().forward(x)
         return self.interlaced(x)

@@ -21,11 +21,12 @@ BAND_BYTES = 8 * 2**20
 def can_use_bands(x: Tensor) -> bool:
     """Whether to work in bands: in plain inference on a CPU, in single or double precision.
 
-    A network that is compiled or exported has symbols for sizes, and gradients would keep every
-    band's tensors alive.
+    A network that is compiled, exported or traced must not keep the bands of one size, and
+    gradients would keep every band's tensors alive.
     """
     return (
         not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")

@@ -18,12 +18,14 @@ class SegmentationModel(nn.Module, ABC):
 
     Attributes:
         name: As in the zoo, with its variant; empty for a network built by hand.
+        licence: That the weights it started from carry, or empty.
         normalisation: What ``normalise`` applies to a uint8 image.
         align_corners: How the logits are brought to input size.
         num_classes: Channels of the logits.
     """
 
     name: str = ""
+    licence: str = ""
     align_corners: bool = False
 
     def __init__(self, normalisation: Normalisation, num_classes: int) -> None:

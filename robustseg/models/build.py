@@ -34,8 +34,12 @@ def create_model(
     Raises:
         NameLookupError: The name is unknown.
         PluginError: A registered network cannot be built.
-        SettingError: The output stride is neither 16 nor 8.
+        SettingError: The output stride is neither 16 nor 8, or there is no class.
     """
+    if num_classes < 1:
+        raise SettingError(f"a network has 1 class or more, found {num_classes}")
+    if output_stride not in (None, 16, 8):
+        raise SettingError(f"output stride must be 16 or 8, found {output_stride}")
     spec = get_spec(name)
     model: SegmentationModel
     if isinstance(spec, SegFormerSpec):

@@ -128,7 +128,11 @@ class DropPath(nn.Module):
 
 
 class Block(nn.Module):
-    """One transformer block: attention and Mix-FFN, each behind a layer norm, with residuals."""
+    """One transformer block: attention and Mix-FFN, each behind a layer norm, with residuals.
+
+    Without gradients the residual is added in the memory of the branch's output: a forward hook
+    on a branch that keeps its output must copy it.
+    """
 
     def __init__(
         self,

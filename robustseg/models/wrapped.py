@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from robustseg.errors import PluginError, SettingError
 from robustseg.models.base import SegmentationModel
 from robustseg.models.own import OwnSpec
+from robustseg.models.specs import IMAGENET
 
 __all__ = ["WrappedModel", "build_own"]
 
@@ -81,7 +82,8 @@ def build_own(spec: OwnSpec, num_classes: int) -> SegmentationModel:
     """Build a registered network with random weights.
 
     Raises:
-        PluginError: Its function fails, or returns no module.
+        PluginError: Its function fails, returns no module, or a ``SegmentationModel`` with another
+            normalisation than it was registered with.
     """
     builder = spec.load()
     what = f"model {spec.name!r} of {spec.source}"
@@ -90,6 +92,8 @@ def build_own(spec: OwnSpec, num_classes: int) -> SegmentationModel:
     except Exception as error:  # whatever a stranger's function does
         raise PluginError(f"{what} cannot be built ({type(error).__name__}: {error})") from error
     if isinstance(network, SegmentationModel):
+        if spec.normalisation not in (IMAGENET, network.normalisation):
+            raise PluginError(f"{what} is registered with another normalisation than it has")
         return network
     if not isinstance(network, nn.Module):
         raise PluginError(f"{what} must return a torch module, found {type(network).__name__}")

@@ -311,6 +311,25 @@ def test_plugins_of_the_environment(tmp_path: Path) -> None:
     assert done.stdout.split() == [*EXTRA, "dim"]
 
 
+def test_plugins_of_the_environment_lie_in_the_working_folder_too(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from robustseg.corruptions import register\n@register()\ndef dim(i, s, r): return i // 2\n"
+    )
+    script = "from robustseg.corruptions.entries import further_entries; print(*further_entries())"
+    (tmp_path / "script").mkdir()
+    (tmp_path / "script" / "run.py").write_text(script)
+    done = subprocess.run(
+        # like an installed command, whose folder is not the working one
+        [sys.executable, "script/run.py"],
+        env={**os.environ, plugins.PLUGINS: "mine"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [*EXTRA, "dim"]
+
+
 def test_listing_names_loads_nothing_heavy() -> None:
     script = (
         "import sys; from robustseg.corruptions.entries import corruption_groups;"

@@ -23,6 +23,7 @@ from robustseg.errors import CheckpointError, DataError, RobustsegError, Setting
 from robustseg.models.base import SegmentationModel
 from robustseg.models.build import create_model
 from robustseg.models.checkpoints import load_model, read_checkpoint, save_checkpoint
+from robustseg.models.identity import NOTICE, identify
 from robustseg.progress import Console
 
 NAME = "segformer_b0"
@@ -393,6 +394,18 @@ def test_initial_weights_of_an_encoder_alone(tmp_path: Path) -> None:
     blank = new_model(NAME, small_recipe(), 3, None).state_dict()
     for key, value in started.state_dict().items():
         assert torch.equal(value, source[key] if key.startswith("backbone.") else blank[key])
+
+
+def test_a_licence_stays_with_what_is_trained_from_the_weights(
+    training_frames: Sequence[Frame], tmp_path: Path
+) -> None:
+    torch.save(create_model(NAME).state_dict(), tmp_path / "released.pth")
+    recipe = small_recipe("iterations=1")
+    started = new_model(NAME, recipe, 3, tmp_path / "released.pth")
+    paths = run(tmp_path, training_frames, recipe, started)
+    assert identify(read_checkpoint(paths.weights)).notice == NOTICE
+    paths = run(tmp_path / "own", training_frames, recipe)
+    assert identify(read_checkpoint(paths.weights)).notice == ""
 
 
 def test_initial_weights_of_another_output_stride(tmp_path: Path) -> None:

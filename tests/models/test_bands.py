@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor
 
 from robustseg.models.bands import add, bands, by_bands, can_use_bands
 from robustseg.models.mix_transformer import MixFFN
+from robustseg.models.segformer import SegFormer
+from robustseg.models.specs import SegFormerSpec
+
+TINY = SegFormerSpec("tiny", (8, 16, 20, 16), (1, 2, 1, 1), 24)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -71,3 +77,14 @@ def test_a_sum_is_in_place_only_where_nothing_else_needs_the_memory() -> None:
         found = add(x, y)
     assert found is x
     assert torch.equal(x, wanted)
+
+
+def test_a_traced_network_takes_other_sizes_and_batches() -> None:
+    """Bands of one size, frozen into a trace, would leave the rest of a larger map as it was."""
+    model = SegFormer(TINY, 19).eval()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its tracer old
+        traced = torch.jit.trace(model, torch.zeros(1, 3, 64, 64), check_trace=False)  # type: ignore[no-untyped-call]
+        for shape in ((2, 3, 64, 64), (1, 3, 96, 128)):
+            x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+            torch.testing.assert_close(traced(x), model(x), rtol=1e-4, atol=1e-5)

@@ -34,6 +34,13 @@ def test_the_output_stride_of_an_encoder() -> None:
             create_encoder("dlv3p_r50", 4)
 
 
+def test_senseless_settings() -> None:
+    with pytest.raises(SettingError, match="1 class or more, found 0"):
+        create_model("segformer_b0", 0)
+    with pytest.raises(SettingError, match="output stride must be 16 or 8, found 7"):
+        create_model("segformer_b0", output_stride=7)
+
+
 def test_the_python_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_checkpoint(Path("w.safetensors"), "segformer_b0", create_model("segformer_b0"), {})

@@ -92,6 +92,13 @@ def test_a_network_with_stages_is_taken_as_it_is() -> None:
     assert model(torch.zeros(1, 3, 4, 4)).shape == (1, 19, 4, 4)
 
 
+def test_two_normalisations_of_one_network() -> None:
+    zoo = create_model("segformer_b0")
+    register_model("staged", mean=(1.0, 2.0, 3.0))(lambda num_classes: zoo)
+    with pytest.raises(PluginError, match="registered with another normalisation"):
+        create_model("staged")
+
+
 def test_a_bare_module_has_no_stages() -> None:
     register_model("half")(Half)
     model = create_model("half")
