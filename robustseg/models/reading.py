@@ -37,9 +37,6 @@ WRAPPERS = (
 )
 """Entries under which training scripts keep the weights, in the order of preference."""
 
-PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What DataParallel, torch.compile and Lightning put before every name."""
-
 FOLDER_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -74,7 +71,7 @@ class Checkpoint:
     Attributes:
         path: The file or folder.
         sha256: Of the file's bytes; of a folder with several files of weights, of their digests.
-        state: Parameter name, as in the file, to tensor; wrappers are taken off.
+        state: Parameter name, as in the file, to tensor; the tables around it are taken off.
         card: The text that a safetensors file says of itself: of own files ``model``,
             ``num_classes``, ``output_stride``, and whatever training or conversion added.
         config: What the ``config.json`` of a folder says, else empty.
@@ -174,7 +171,7 @@ def _read_file(path: Path) -> Checkpoint:
             with safe_open(path, framework="pt") as stream:
                 card = dict(stream.metadata() or {})
                 state = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
-            return Checkpoint(path, sha256, _without_prefix(state), card)
+            return Checkpoint(path, sha256, state, card)
         state, beside = _state_of(_unpickle(path), path)
         return Checkpoint(path, sha256, state, {}, beside=beside)
     except CheckpointError:
@@ -233,7 +230,7 @@ def _state_of(content: object, path: Path) -> tuple[dict[str, Tensor], tuple[str
         what = "the state of an optimizer" if _is_optimizer(content) else "other things"
         raise CheckpointError(f"{path} holds no table of weights, but {what}")
     beside += [str(key) for key in content if str(key) not in state]
-    return _without_prefix(state), tuple(beside)
+    return state, tuple(beside)
 
 
 def _wrapper(content: object) -> str:
@@ -245,13 +242,6 @@ def _wrapper(content: object) -> str:
 
 def _is_optimizer(content: Mapping[object, object]) -> bool:
     return any("optimizer" in str(key) or key == "param_groups" for key in content)
-
-
-def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in PREFIXES * 2:  # DataParallel around a compiled network, and the other way round
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
 
 
 def _sha256(path: Path) -> str:
