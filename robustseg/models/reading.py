@@ -20,7 +20,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from robustseg.errors import CheckpointError
+from robustseg.errors import CheckpointError, first_line
+from robustseg.files import sha256_of
 
 __all__ = ["Checkpoint", "read_checkpoint"]
 
@@ -153,7 +154,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"cannot read checkpoint {path}: {_first_line(error)}") from error
+        raise CheckpointError(f"cannot read checkpoint {path}: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"cannot read checkpoint {path}: it is not a table of settings")
     return content
@@ -166,7 +167,7 @@ def _read_file(path: Path) -> Checkpoint:
             "save the weights as safetensors under the names of one of the known code bases"
         )
     try:
-        sha256 = _sha256(path)
+        sha256 = sha256_of(path)
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as stream:
                 card = dict(stream.metadata() or {})
@@ -181,7 +182,7 @@ def _read_file(path: Path) -> Checkpoint:
     except Exception as error:  # the reader of a damaged pickle raises whatever its bytes lead to
         if "TorchScript" in str(error):
             raise CheckpointError(_refusal(path)) from error
-        raise CheckpointError(f"cannot read checkpoint {path}: {_first_line(error)}") from error
+        raise CheckpointError(f"cannot read checkpoint {path}: {first_line(error)}") from error
 
 
 def _has_index(path: Path) -> bool:
@@ -242,12 +243,3 @@ def _wrapper(content: object) -> str:
 
 def _is_optimizer(content: Mapping[object, object]) -> bool:
     return any("optimizer" in str(key) or key == "param_groups" for key in content)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
