@@ -200,16 +200,10 @@ def _unpickle(path: Path) -> object:
 
 def _refusal(path: Path) -> str:
     """Say that a pickle is not read, and how someone who trusts it can make a file that is."""
-    command = (
-        "import torch; from safetensors.torch import save_file; "
-        f"c = torch.load({str(path)!r}, 'cpu', weights_only=False); "
-        "c = c.state_dict() if hasattr(c, 'state_dict') else c.get('state_dict', c); "
-        "save_file({k: v.clone() for k, v in c.items() if torch.is_tensor(v)}, "
-        f"{path.stem + '.safetensors'!r})"
-    )
     return (
         f"{path} is not a plain file of weights and is not loaded, since it could run code; "
-        f'if you trust it, save its weights where it was made: python -c "{command}"'
+        "if you trust it, load it where it was made and save the weights alone: "
+        "torch.save(model.state_dict(), 'weights.pth')"
     )
 
 
