@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
+import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,6 +65,9 @@ HARMLESS = (
     "pathlib._local.PosixPath",
 )
 """Names in pickles that are read as ``_StandIn``: loss histories, scores and options."""
+
+_alone = threading.Lock()
+"""Held while torch reads a pickle: the names that it lets pass are those of the whole process."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,7 @@ def _has_index(path: Path) -> bool:
 
 def _unpickle(path: Path) -> object:
     names: list[Any] = [(_StandIn, name) for name in HARMLESS]
-    with torch.serialization.safe_globals(names), warnings.catch_warnings():
+    with _alone, torch.serialization.safe_globals(names), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about pickles of other writers: they are refused or read
         content: object = torch.load(path, map_location="cpu", weights_only=True)
     return content

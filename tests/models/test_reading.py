@@ -6,6 +6,7 @@ import pickle
 import sys
 import types
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -337,3 +338,19 @@ def test_an_index_that_is_none(tmp_path: Path, text: str) -> None:
         read_checkpoint(index)
     assert str(index) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_files_are_read_by_several_threads(tmp_path: Path) -> None:
+    scores = {f"score{i}": np.float64(i) for i in range(20)}
+    torch.save({"state_dict": WEIGHTS, **scores}, tmp_path / "m.pth")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(read_checkpoint, [tmp_path / "m.pth"] * 60))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(list(checkpoint.state) == list(WEIGHTS) for checkpoint in found)
+    # nor are the stand-ins left behind
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "m.pth", weights_only=True)
