@@ -172,6 +172,7 @@ def _read_file(path: Path) -> Checkpoint:
             "save the weights as safetensors under the names of one of the known code bases"
         )
     try:
+        _check_first_bytes(path)
         sha256 = sha256_of(path)
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as stream:
@@ -188,6 +189,22 @@ def _read_file(path: Path) -> Checkpoint:
         if "TorchScript" in str(error):
             raise CheckpointError(_refusal(path)) from error
         raise CheckpointError(f"cannot read checkpoint {path}: {first_line(error)}") from error
+
+
+def _check_first_bytes(path: Path) -> None:
+    """Refuse what often lies under a file's name when a download went wrong."""
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    text = b"\0" not in head  # the length that a safetensors file begins with has zeros
+    if not head:
+        raise CheckpointError(f"{path} is empty: fetch it again")
+    if text and re.match(rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]", head):
+        raise CheckpointError(f"{path} is a web page, not weights: download the file itself")
+    if text and head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path} is a Git LFS pointer, not weights: run git lfs pull where it was cloned, "
+            "or download the file itself"
+        )
 
 
 def _has_index(path: Path) -> bool:

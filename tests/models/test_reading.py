@@ -354,3 +354,34 @@ def test_files_are_read_by_several_threads(tmp_path: Path) -> None:
     # nor are the stand-ins left behind
     with pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / "m.pth", weights_only=True)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", *PICKLES])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "is empty: fetch it again"),
+        (b"<!DOCTYPE html>\n<html></html>", "is a web page, not weights: download the file itself"),
+        (b"\xef\xbb\xbf \r\n<html lang='en'>", "is a web page, not weights"),
+        (b"<?xml version='1.0'?><Error/>", "is a web page, not weights"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
+    ],
+)
+def test_downloads_that_went_wrong(tmp_path: Path, suffix: str, content: bytes, what: str) -> None:
+    path = tmp_path / f"m{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path)
+    assert str(caught.value).startswith(f"{path} {what}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_length_that_looks_like_a_web_page(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_file(WEIGHTS, path)
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + size].ljust(int.from_bytes(b"<h", "little"))
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + size :])
+    assert path.read_bytes().startswith(b"<h")
+    assert_read(path)
