@@ -17,6 +17,7 @@ __all__ = [
     "PluginError",
     "RobustsegError",
     "SettingError",
+    "first_line",
 ]
 
 
@@ -42,3 +43,8 @@ class SettingError(RobustsegError):
 
 class PluginError(RobustsegError):
     """A corruption of another package cannot be loaded, or does not do what it must."""
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of an error's message; its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,8 +1,9 @@
-"""Writing files so that a reader sees the old content or the new one, never a part."""
+"""Writing files so that a reader sees the old content or the new one, never a part; hashing."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ __all__ = [
     "locked",
     "new_token",
     "set_aside",
+    "sha256_of",
     "share_lock",
     "try_lock",
     "write_bytes",
@@ -153,6 +155,12 @@ def set_aside(path: Path) -> Path:
     while (aside := path.with_name(f"{path.name}.old{number}")).exists():
         number += 1
     return path.rename(aside)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

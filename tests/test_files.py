@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from robustseg.errors import first_line
 from robustseg.files import (
     atomic_path,
     locked,
     new_token,
     set_aside,
+    sha256_of,
     try_lock,
     write_bytes,
     write_once,
@@ -194,3 +196,19 @@ def test_a_file_that_is_not_there_cannot_be_locked(tmp_path: Path) -> None:
     assert not try_lock(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError), locked(tmp_path / "nowhere"):
         pass
+
+
+def test_the_hash_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    # the example of FIPS 180-2, appendix B.1
+    known = "ba7816bf 8f01cfea 414140de 5dae2223 b00361a3 96177a9c b410ff61 f20015ad"
+    assert sha256_of(path) == known.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(ValueError("\n one \ntwo"), "one "), (EOFError(), "EOFError"), (OSError(" "), "OSError")],
+)
+def test_the_first_line_of_an_error(error: Exception, line: str) -> None:
+    assert first_line(error) == line

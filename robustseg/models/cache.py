@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from robustseg.files import write_text
+from robustseg.files import sha256_of, write_text
 from robustseg.models.published import HUB_FILES, Published
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "file_of",
     "hub_folder",
     "read_record",
-    "sha256_of",
     "write_record",
 ]
 
@@ -151,9 +149,3 @@ def write_record(
 
 def _record_path(folder: Path, name: str) -> Path:
     return folder / "weights" / f"{name}.json"
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

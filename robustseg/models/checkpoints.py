@@ -19,6 +19,7 @@ from robustseg.files import write_bytes
 from robustseg.models.base import SegmentationModel
 from robustseg.models.build import create_model
 from robustseg.models.families.naming import interchangeable
+from robustseg.models.families.prefixes import unwrapped
 from robustseg.models.families.refusals import DATASETS, reason_against
 from robustseg.models.identity import FORMAT, Identity, encoder_of, identify, is_encoder
 from robustseg.models.own import OwnSpec
@@ -145,17 +146,24 @@ def _fill(
 ) -> None:
     """Load weights strictly, as copies; a module without memory of its own is given some."""
     wanted = module.state_dict()
-    # files of early versions of torch have no such counters
-    counters = [k for k in wanted if k.endswith(".num_batches_tracked") and k not in state]
-    state = {**state, **{k: torch.zeros((), dtype=torch.int64) for k in counters}}
+    # a registered network's names are still those of the file, which may have a wrapper's prefix
+    states = [_with_counters(wanted, inner) for inner, others in unwrapped(state) if not others]
+    state = next((s for s in states if not _mismatch(wanted, s)), states[0])
     problem = _mismatch(wanted, state)
     if problem:
-        odd = {k: v for k, v in checkpoint.state.items() if k in state and k not in wanted}
+        kept = {k for inner, _ in unwrapped(checkpoint.state) for k in inner}
+        odd = {k: v for k, v in state.items() if k in kept and k not in wanted}
         reason = reason_against(odd)
         reason = f"; this looks like {reason}" if reason else ""
         raise CheckpointError(f"{checkpoint.path} does not fit {name}: {problem}{reason}")
     copies = {k: v.to(wanted[k].dtype, copy=True).contiguous() for k, v in state.items()}
     module.load_state_dict(copies, assign=any(v.is_meta for v in wanted.values()))
+
+
+def _with_counters(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add batch norm's counters, which files of early versions of torch do not have."""
+    counters = [k for k in wanted if k.endswith(".num_batches_tracked") and k not in state]
+    return {**state, **{k: torch.zeros((), dtype=torch.int64) for k in counters}}
 
 
 def _mismatch(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:

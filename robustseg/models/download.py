@@ -14,8 +14,7 @@ from pathlib import Path
 
 from robustseg import __version__
 from robustseg.errors import CheckpointError
-from robustseg.files import locked
-from robustseg.models.cache import sha256_of
+from robustseg.files import locked, sha256_of
 from robustseg.progress import Console, Task
 
 __all__ = ["ByteCount", "FetchError", "byte_task", "fetch_file"]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustseg.models.cache import sha256_of
+from robustseg.errors import first_line
+from robustseg.files import sha256_of
 from robustseg.models.download import ByteCount, FetchError, byte_task
 from robustseg.models.published import HUB, HUB_FILES
 from robustseg.progress import Console
@@ -121,8 +122,7 @@ def _failure(error: Exception, repository: str, endpoint: str) -> Exception:
         return FetchError(f"{endpoint} has no repository {repository}, or needs a login for it")
     if status:
         return FetchError(f"{endpoint} answers {status}")
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return FetchError(f"no connection to {endpoint} ({lines[0].rstrip('.')})")
+    return FetchError(f"no connection to {endpoint} ({first_line(error).rstrip('.')})")
 
 
 def _bar_class(console: Console, label: str) -> type:

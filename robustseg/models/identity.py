@@ -12,6 +12,7 @@ from torch import Tensor
 from robustseg.errors import CheckpointError, NameLookupError
 from robustseg.models.families import FAMILIES, OWN, Family
 from robustseg.models.families.naming import base_of, count_classes, has_head, interchangeable
+from robustseg.models.families.prefixes import unwrapped
 from robustseg.models.families.refusals import reason_against
 from robustseg.models.own import OwnSpec
 from robustseg.models.reading import Checkpoint, read_checkpoint
@@ -186,9 +187,11 @@ def _translate(checkpoint: Checkpoint) -> tuple[Family, dict[str, Tensor], list[
     """Find the code base of a file, and give its weights own names."""
     if is_own(checkpoint):
         return OWN, dict(checkpoint.state), []
-    for family in FAMILIES:
-        if family.knows(checkpoint.state):
-            return family, *family.translate(checkpoint.state)
+    for inner, others in unwrapped(checkpoint.state):
+        for family in FAMILIES:
+            if family.knows(inner):
+                state, dropped = family.translate(inner)
+                return family, state, [*dropped, *others]
     raise CheckpointError(f"{checkpoint.path} holds no network of the zoo{_guess(checkpoint)}")
 
 
@@ -219,9 +222,10 @@ def _name_by_shape(checkpoint: Checkpoint, family: Family, state: Mapping[str, T
 
 def _guess(checkpoint: Checkpoint) -> str:
     """Say what a file likely is: by its parameters' names, else by its config, else show names."""
-    reason = reason_against(checkpoint.state)
-    if reason:
-        return f": this looks like {reason}"
+    for inner, _ in unwrapped(checkpoint.state):
+        reason = reason_against(inner)
+        if reason:
+            return f": this looks like {reason}"
     kind = checkpoint.config.get("model_type") or checkpoint.config.get("_model_class")
     if kind:
         return f": its config.json says {kind}"

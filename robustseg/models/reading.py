@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
+import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +22,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from robustseg.errors import CheckpointError
+from robustseg.errors import CheckpointError, first_line
+from robustseg.files import sha256_of
 
 __all__ = ["Checkpoint", "read_checkpoint"]
 
@@ -36,9 +39,6 @@ WRAPPERS = (
     "module",
 )
 """Entries under which training scripts keep the weights, in the order of preference."""
-
-PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What DataParallel, torch.compile and Lightning put before every name."""
 
 FOLDER_FILES = (
     "model.safetensors",
@@ -66,6 +66,9 @@ HARMLESS = (
 )
 """Names in pickles that are read as ``_StandIn``: loss histories, scores and options."""
 
+_alone = threading.Lock()
+"""Held while torch reads a pickle: the names that it lets pass are those of the whole process."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -74,7 +77,7 @@ class Checkpoint:
     Attributes:
         path: The file or folder.
         sha256: Of the file's bytes; of a folder with several files of weights, of their digests.
-        state: Parameter name, as in the file, to tensor; wrappers are taken off.
+        state: Parameter name, as in the file, to tensor; the tables around it are taken off.
         card: The text that a safetensors file says of itself: of own files ``model``,
             ``num_classes``, ``output_stride``, and whatever training or conversion added.
         config: What the ``config.json`` of a folder says, else empty.
@@ -156,7 +159,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"cannot read checkpoint {path}: {_first_line(error)}") from error
+        raise CheckpointError(f"cannot read checkpoint {path}: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"cannot read checkpoint {path}: it is not a table of settings")
     return content
@@ -169,12 +172,13 @@ def _read_file(path: Path) -> Checkpoint:
             "save the weights as safetensors under the names of one of the known code bases"
         )
     try:
-        sha256 = _sha256(path)
+        _check_first_bytes(path)
+        sha256 = sha256_of(path)
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as stream:
                 card = dict(stream.metadata() or {})
                 state = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
-            return Checkpoint(path, sha256, _without_prefix(state), card)
+            return Checkpoint(path, sha256, state, card)
         state, beside = _state_of(_unpickle(path), path)
         return Checkpoint(path, sha256, state, {}, beside=beside)
     except CheckpointError:
@@ -184,7 +188,23 @@ def _read_file(path: Path) -> Checkpoint:
     except Exception as error:  # the reader of a damaged pickle raises whatever its bytes lead to
         if "TorchScript" in str(error):
             raise CheckpointError(_refusal(path)) from error
-        raise CheckpointError(f"cannot read checkpoint {path}: {_first_line(error)}") from error
+        raise CheckpointError(f"cannot read checkpoint {path}: {first_line(error)}") from error
+
+
+def _check_first_bytes(path: Path) -> None:
+    """Refuse what often lies under a file's name when a download went wrong."""
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    text = b"\0" not in head  # the length that a safetensors file begins with has zeros
+    if not head:
+        raise CheckpointError(f"{path} is empty: fetch it again")
+    if text and re.match(rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]", head):
+        raise CheckpointError(f"{path} is a web page, not weights: download the file itself")
+    if text and head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path} is a Git LFS pointer, not weights: run git lfs pull where it was cloned, "
+            "or download the file itself"
+        )
 
 
 def _has_index(path: Path) -> bool:
@@ -194,7 +214,7 @@ def _has_index(path: Path) -> bool:
 
 def _unpickle(path: Path) -> object:
     names: list[Any] = [(_StandIn, name) for name in HARMLESS]
-    with torch.serialization.safe_globals(names), warnings.catch_warnings():
+    with _alone, torch.serialization.safe_globals(names), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about pickles of other writers: they are refused or read
         content: object = torch.load(path, map_location="cpu", weights_only=True)
     return content
@@ -202,16 +222,10 @@ def _unpickle(path: Path) -> object:
 
 def _refusal(path: Path) -> str:
     """Say that a pickle is not read, and how someone who trusts it can make a file that is."""
-    command = (
-        "import torch; from safetensors.torch import save_file; "
-        f"c = torch.load({str(path)!r}, 'cpu', weights_only=False); "
-        "c = c.state_dict() if hasattr(c, 'state_dict') else c.get('state_dict', c); "
-        "save_file({k: v.clone() for k, v in c.items() if torch.is_tensor(v)}, "
-        f"{path.stem + '.safetensors'!r})"
-    )
     return (
         f"{path} is not a plain file of weights and is not loaded, since it could run code; "
-        f'if you trust it, save its weights where it was made: python -c "{command}"'
+        "if you trust it, load it where it was made and save the weights alone: "
+        "torch.save(model.state_dict(), 'weights.pth')"
     )
 
 
@@ -233,7 +247,7 @@ def _state_of(content: object, path: Path) -> tuple[dict[str, Tensor], tuple[str
         what = "the state of an optimizer" if _is_optimizer(content) else "other things"
         raise CheckpointError(f"{path} holds no table of weights, but {what}")
     beside += [str(key) for key in content if str(key) not in state]
-    return _without_prefix(state), tuple(beside)
+    return state, tuple(beside)
 
 
 def _wrapper(content: object) -> str:
@@ -245,19 +259,3 @@ def _wrapper(content: object) -> str:
 
 def _is_optimizer(content: Mapping[object, object]) -> bool:
     return any("optimizer" in str(key) or key == "param_groups" for key in content)
-
-
-def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in PREFIXES * 2:  # DataParallel around a compiled network, and the other way round
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
