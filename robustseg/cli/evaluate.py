@@ -21,6 +21,7 @@ from robustseg.cli.options import (
     add_shard,
     check_at_least,
     chosen_cells,
+    chosen_models,
     console_of,
     data_of,
     folder,
@@ -83,7 +84,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Compute the cells that are missing and print the rows so far."""
-    from robustseg.models.zoo import select_models
     from robustseg.results import all_cells
 
     check_at_least("--workers", args.workers, 0)
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     check_at_least("--stride", args.stride, 1)
     if args.stride > args.window:
         raise SettingError(f"--stride {args.stride} is above --window {args.window}: gaps are left")
-    models = select_models(args.models)
+    models = chosen_models(args, args.models)
     corruptions, severities = chosen_cells(args)
     given = given_checkpoints(args.checkpoint, models)
     data = data_of(args)

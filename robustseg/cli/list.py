@@ -96,6 +96,8 @@ def _models() -> list[str]:
         "published: mIoU in percent on Cityscapes val at a single scale, by those who trained it, "
         "tested as is said: side / step of the sliding window, or the whole image",
         f"NVIDIA NC: {LICENCES['nvidia-segformer'].title}; asked for once, before fetching",
+        "head, stride and input of a network are those that 'train' builds; evaluation takes those "
+        "of the variant that stands under weights",
         f"without published weights, for checkpoints of your own: {', '.join(others)}",
     )
     return [

@@ -240,6 +240,11 @@ def test_the_list_says_where_weights_are(
     assert networks["dlv3p_r50"]["weights"] == "./checkpoints/dlv3p_r50.pth"
     assert networks["dlv3p_x41"]["weights"] == "several in ./checkpoints"
     assert networks["dlv3p_x65"]["weights"].startswith("none published")
+    # the row is of another head and stride than the weights it names
+    assert networks["dlv3p_r101"]["stride"] == "16"
+    assert networks["dlv3p_r101"]["weights"].startswith("dlv3p_r101@mmseg")
+    notes = " ".join(out.partition("published: ")[2].split())
+    assert "those that 'train' builds; evaluation takes those of the variant" in notes
     variants = {row["variant"]: row for row in rows if "variant" in row}
     assert len(variants) == 18
     assert variants["dlv3p_mbv2@vainf"]["weights"] == "here"
