@@ -160,7 +160,7 @@ def _state(row: Published, access: Access) -> str:
 
     if any((CHECKPOINTS / f"{row.name}{suffix}").is_file() for suffix in SUFFIXES):
         return "here"
-    if access.cached(row) is not None:
+    if access.cached(row, hashed=False) is not None:
         return "cached"
     return "by hand" if row.origin == "hand" else "fetchable"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +46,9 @@ class Access:
     console: Console
     timeout: float = 30.0
 
-    def cached(self, row: Published) -> Path | None:
-        """Find weights that need not be fetched; the network is not asked."""
-        return cached_file(self.cache, row, self.hub)
+    def cached(self, row: Published, hashed: bool = True) -> Path | None:
+        """Find weights that need not be fetched, as ``cached_file``; the network is not asked."""
+        return cached_file(self.cache, row, self.hub, hashed)
 
     def allow(self, rows: Iterable[Published], folder: Path) -> None:
         """See that weights may be fetched, before any of them is.
@@ -78,6 +79,8 @@ class Access:
     def fetch(self, row: Published, folder: Path) -> Path:
         """Give the file of published weights, fetching it where it is not in the cache.
 
+        A file that is there without a record gets one.
+
         Args:
             row: The weights.
             folder: Where a person would put them.
@@ -89,6 +92,7 @@ class Access:
         """
         found = self.cached(row)
         if found is not None:
+            self._keep_record(row, found)
             return found
         self.allow([row], folder)
         self.console.say(f"fetching {row.name} from {row.page}")
@@ -101,6 +105,15 @@ class Access:
                 f"cannot fetch the weights of {row.name}: {error}: repeat the command, or "
                 f"{row.by_hand(folder)}"
             ) from error
+
+    def _keep_record(self, row: Published, path: Path) -> None:
+        """Record a file that others left in a cache, or whose record is gone."""
+        earlier = read_record(self.cache, row.name)
+        if earlier is not None and earlier.source == row.address and earlier.path == str(path):
+            return
+        revision = path.parent.name if row.origin == "huggingface" else ""
+        with suppress(OSError):  # a cache that can only be read is of use too
+            write_record(self.cache, row, path, revision)
 
     def _fetch_address(self, row: Published) -> Path:
         path = file_of(self.cache, row)

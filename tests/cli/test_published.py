@@ -16,7 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from robustseg.models.build import create_model
+from robustseg.models.cache import file_of
 from robustseg.models.checkpoints import save_checkpoint
+from robustseg.models.published import published_weights
 from robustseg.models.zoo import MODELS
 from robustseg.results import load_results
 
@@ -221,13 +223,20 @@ def rows_of(out: str) -> list[dict[str, str]]:
 
 
 def test_the_list_says_where_weights_are(
-    online: Loopback, place: Path, robustseg: Robustseg
+    online: Loopback,
+    place: Path,
+    robustseg: Robustseg,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (place / "checkpoints" / "dlv3p_r50.pth").touch()
     (place / "checkpoints" / "dlv3p_mbv2@vainf.pth").touch()
     for suffix in (".pth", ".pt"):
         (place / "checkpoints" / f"dlv3p_x41{suffix}").touch()
     robustseg(*EVALUATE, "--accept-licence", "-q")
+    unrecorded = file_of(tmp_path / "cache", published_weights("segformer_b2@mmseg"))
+    unrecorded.write_bytes(b"large")
+    monkeypatch.setattr("robustseg.models.cache.sha256_of", lambda _: pytest.fail("hashed"))
     online.asked.clear()
     code, out, err = robustseg("list", "models")
     assert (code, err) == (0, "")
@@ -249,6 +258,7 @@ def test_the_list_says_where_weights_are(
     assert len(variants) == 18
     assert variants["dlv3p_mbv2@vainf"]["weights"] == "here"
     assert variants["dlv3p_r101@vainf"]["weights"] == "by hand"
+    assert variants["segformer_b2@mmseg"]["weights"] == "cached"
     assert variants["dlv3p_r101_os16@mmseg"] == {
         "variant": "dlv3p_r101_os16@mmseg",
         "head": "mmseg",
