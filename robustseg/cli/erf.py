@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     taps = ["head" if s == "head" else f"stage{s}" for s in stages]
     console = console_of(args)
     access = access_of(args, console)
-    paths = find_all(models, given, CHECKPOINTS, access, fetching=not args.dry_run)
+    paths = find_all(models, given, CHECKPOINTS, access, fetching=not args.dry_run).paths
     console.say(f"{', '.join(models)}: {', '.join(taps)} over {counted(len(data.frames), 'image')}")
     if args.dry_run:
         return 0

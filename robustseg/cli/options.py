@@ -285,14 +285,20 @@ def given_checkpoints(pairs: Sequence[str], models: Sequence[str]) -> dict[str, 
     """Parse ``name=path`` pairs.
 
     Raises:
-        SettingError: A pair has no ``=``, or names a model that is not asked for.
+        SettingError: A pair has no ``=``, or names a model that is not asked for, nor a variant
+            of one.
+        NameLookupError: There is no such variant.
     """
+    from robustseg.models.zoo import base_name, get_spec
+
     given = {}
     for pair in pairs:
         name, equals, path = pair.partition("=")
         if not equals or not path:
             raise SettingError(f"--checkpoint {pair!r} is not of the form NAME=PATH")
-        if name not in models:
+        if name not in models and base_name(name) in models:
+            get_spec(name)
+        elif name not in models:
             raise SettingError(f"--checkpoint {pair}: {name} is not among the models asked for")
         given[name] = Path(path).expanduser()  # shells leave the ~ of NAME=~/PATH
     return given

@@ -109,6 +109,56 @@ def test_a_dry_run_asks_for_nothing(online: Loopback, robustseg: Robustseg) -> N
     assert online.asked == []
 
 
+def test_a_dry_run_counts_what_is_to_be_fetched(online: Loopback, robustseg: Robustseg) -> None:
+    names = ("segformer_b0", "dlv3p_r101", "dlv3p_r50")
+    command = ("evaluate", "--models", *names, "--corruptions", "fog", "--severities", "1", "2")
+    code, _, err = robustseg(*command, "--dry-run", "--shard", "1/2", "--device", "cpu")
+    assert code == 0
+    assert "0 cells to do and 6 cells of networks whose weights are not here yet, 0 finished" in err
+    assert "the run would be refused: weights of segformer_b0@hf fall under the NVIDIA " in err
+    refused = robustseg(*command, "--offline")
+    assert refused[0] == 2
+    assert robustseg(*command, "--offline", "--dry-run") == refused
+    assert online.asked == []
+
+
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [
+        (
+            (),
+            [
+                "dlv3p_r101@mmseg: published score is of whole images, here sliding windows "
+                "1024/768: give --inference whole to compare"
+            ],
+        ),
+        (
+            ("--inference", "whole"),
+            [
+                "segformer_b0@hf: published score is of sliding windows 1024/768, here whole "
+                "images: give --inference slide to compare"
+            ],
+        ),
+        (
+            ("--window", "512", "--stride", "512"),
+            [
+                "segformer_b0@hf: published score is of sliding windows 1024/768, here sliding "
+                "windows 512/512: give --window 1024 --stride 768 to compare",
+                "dlv3p_r101@mmseg: published score is of whole images, here sliding windows "
+                "512/512: give --inference whole to compare",
+            ],
+        ),
+    ],
+)
+def test_another_test_than_the_published_one_is_said(
+    options: tuple[str, ...], notes: list[str], online: Loopback, robustseg: Robustseg
+) -> None:
+    command = ("evaluate", "--models", "segformer_b0", "dlv3p_r101", "--dry-run")
+    code, _, err = robustseg(*command, *options)
+    assert code == 0
+    assert [line for line in err.splitlines() if "published score" in line] == notes
+
+
 def test_receptive_fields_are_of_the_variant(online: Loopback, robustseg: Robustseg) -> None:
     command = ("erf", "--models", "segformer_b0", "--stage", "4", "--crop", "64", "--device", "cpu")
     assert robustseg(*command, "--accept-licence", "-q")[:2] == (0, "erf/erf-stage4.png\n")
