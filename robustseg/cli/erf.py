@@ -15,6 +15,7 @@ from robustseg.cli.options import (
     add_general,
     add_plugin,
     check_at_least,
+    chosen_models,
     console_of,
     data_of,
     folder,
@@ -67,18 +68,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Compute the maps that are missing, draw the figure and print its path."""
     from robustseg.models.locate import find_all
-    from robustseg.models.zoo import find_checkpoints, select_models
+    from robustseg.models.zoo import find_checkpoints
 
     check_at_least("--crop", args.crop, 64)
     wanted = args.models or _default_models(find_checkpoints(CHECKPOINTS), args.checkpoint)
-    models = select_models(wanted)
+    models = chosen_models(args, wanted)
     given = given_checkpoints(args.checkpoint, models)
     data = data_of(args)
     stages = STAGES if "all" in args.stage else [s for s in STAGES if s in args.stage]
     taps = ["head" if s == "head" else f"stage{s}" for s in stages]
     console = console_of(args)
     access = access_of(args, console)
-    paths = find_all(models, given, CHECKPOINTS, access, fetching=not args.dry_run)
+    paths = find_all(models, given, CHECKPOINTS, access, fetching=not args.dry_run).paths
     console.say(f"{', '.join(models)}: {', '.join(taps)} over {counted(len(data.frames), 'image')}")
     if args.dry_run:
         return 0

@@ -21,6 +21,7 @@ from robustseg.cli.options import (
     add_shard,
     check_at_least,
     chosen_cells,
+    chosen_models,
     console_of,
     data_of,
     folder,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from robustseg.engine.evaluate import Plan
     from robustseg.engine.inference import Inference
     from robustseg.engine.pictures import ComputedCells, StoredCells
+    from robustseg.models.locate import Found
+    from robustseg.models.published import Published
     from robustseg.results import Cell, Protocol
 
 __all__ = ["add_parser", "run"]
@@ -83,7 +86,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Compute the cells that are missing and print the rows so far."""
-    from robustseg.models.zoo import select_models
     from robustseg.results import all_cells
 
     check_at_least("--workers", args.workers, 0)
@@ -91,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     check_at_least("--stride", args.stride, 1)
     if args.stride > args.window:
         raise SettingError(f"--stride {args.stride} is above --window {args.window}: gaps are left")
-    models = select_models(args.models)
+    models = chosen_models(args, args.models)
     corruptions, severities = chosen_cells(args)
     given = given_checkpoints(args.checkpoint, models)
     data = data_of(args)
@@ -99,14 +101,12 @@ def run(args: argparse.Namespace) -> int:
     from robustseg.models.locate import find_all
 
     access = access_of(args, console_of(args))
-    paths = find_all(models, given, CHECKPOINTS, access, fetching=not args.dry_run)
+    found = find_all(models, given, CHECKPOINTS, access, fetching=not args.dry_run)
     cells = all_cells([] if args.clean_only else corruptions, severities)
-    return _evaluate(args, data, paths, cells)
+    return _evaluate(args, data, found, cells)
 
 
-def _evaluate(
-    args: argparse.Namespace, data: Data, paths: dict[str, Path], cells: Sequence[Cell]
-) -> int:
+def _evaluate(args: argparse.Namespace, data: Data, found: Found, cells: Sequence[Cell]) -> int:
     from robustseg.engine.device import pick_device
     from robustseg.engine.evaluate import Evaluation, load_models, make_plan
     from robustseg.engine.inference import Inference
@@ -115,17 +115,21 @@ def _evaluate(
 
     console = console_of(args)
     device = pick_device(args.device)
-    identities = identify_all(paths)
+    identities = identify_all(found.paths)
     checkpoints = {name: identity.checkpoint for name, identity in identities.items()}
     inference = Inference(args.inference, args.window, args.stride)
+    for row in found.published:
+        if note := _mode_note(row, inference):
+            console.say(note)
     pictures, protocol = _protocol(args, data, inference, cells)
     part, parts = args.shard
+    cells = cells[part - 1 :: parts]
     store = ResultStore(args.runs)
     plan = make_plan(
         store,
         protocol,
         checkpoints,
-        cells[part - 1 :: parts],
+        cells,
         move=not args.dry_run,
         origin=partial(pictures.origin, data.frames),
     )
@@ -134,7 +138,8 @@ def _evaluate(
     for model, checkpoint in checkpoints.items():
         console.say(f"{model}: weights from {checkpoint.path}")
     say_notices(console, identities.values())
-    console.say(_announcement(plan, data, str(device), args.runs / protocol.slug))
+    absent = len(cells) * len(found.absent)
+    console.say(_announcement(plan, absent, data, str(device), args.runs / protocol.slug))
     if args.dry_run:
         return 0
     if plan.todo:
@@ -174,11 +179,31 @@ def _protocol(
     return pictures, make_protocol(*settings, channel_order=made)
 
 
-def _announcement(plan: Plan, data: Data, device: str, folder: Path) -> str:
+def _mode_note(row: Published, inference: Inference) -> str:
+    """Say where published weights were tested in another way than here, or nothing."""
+
+    def words(mode: str, window: int, stride: int) -> str:
+        return f"sliding windows {window}/{stride}" if mode == "slide" else "whole images"
+
+    theirs = words(row.inference, row.window, row.stride)
+    ours = words(inference.mode, inference.window, inference.stride)
+    if theirs == ours:
+        return ""
+    options = f" --inference {row.inference}" if row.inference != inference.mode else ""
+    if row.inference == "slide" and (row.window, row.stride) != (
+        inference.window,
+        inference.stride,
+    ):
+        options += f" --window {row.window} --stride {row.stride}"
+    return f"{row.name}: published score is of {theirs}, here {ours}: give{options} to compare"
+
+
+def _announcement(plan: Plan, absent: int, data: Data, device: str, folder: Path) -> str:
+    further = f" and {counted(absent, 'cell')} of networks whose weights are not here yet"
+    todo = counted(plan.missing, "cell") + " to do" + (further if absent else "")
     return (
-        f"{counted(len(data.frames), 'image')} of {data.root}; "
-        f"{counted(plan.missing, 'cell')} to do, {plan.finished} finished; on {device}; "
-        f"results in {folder}"
+        f"{counted(len(data.frames), 'image')} of {data.root}; {todo}, {plan.finished} finished; "
+        f"on {device}; results in {folder}"
     )
 
 

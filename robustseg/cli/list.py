@@ -96,6 +96,8 @@ def _models() -> list[str]:
         "published: mIoU in percent on Cityscapes val at a single scale, by those who trained it, "
         "tested as is said: side / step of the sliding window, or the whole image",
         f"NVIDIA NC: {LICENCES['nvidia-segformer'].title}; asked for once, before fetching",
+        "head, stride and input of a network are those that 'train' builds; evaluation takes those "
+        "of the variant that stands under weights",
         f"without published weights, for checkpoints of your own: {', '.join(others)}",
     )
     return [
@@ -158,7 +160,7 @@ def _state(row: Published, access: Access) -> str:
 
     if any((CHECKPOINTS / f"{row.name}{suffix}").is_file() for suffix in SUFFIXES):
         return "here"
-    if access.cached(row) is not None:
+    if access.cached(row, hashed=False) is not None:
         return "cached"
     return "by hand" if row.origin == "hand" else "fetchable"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,10 +43,12 @@ __all__ = [
     "check_seed",
     "chosen_cells",
     "chosen_corruptions",
+    "chosen_models",
     "console_of",
     "data_of",
     "folder",
     "given_checkpoints",
+    "plugin_hint",
     "say_notices",
     "shard_of",
 ]
@@ -245,27 +248,57 @@ def chosen_corruptions(args: argparse.Namespace) -> list[str]:
         known, groups = list(CORRUPTIONS), GROUPS
     else:
         known, groups = [*CORRUPTIONS, *further_entries()], corruption_groups()
-    try:
+    with plugin_hint(args):
         names = select(args.corruptions, known, "corruption", groups)
+    return [c for c in known if c in names]
+
+
+def chosen_models(args: argparse.Namespace, wanted: Sequence[str]) -> list[str]:
+    """Resolve names of networks.
+
+    Raises:
+        NameLookupError: A name or pattern matches no network.
+        PluginError: A plugin cannot be used.
+    """
+    from robustseg.models.zoo import select_models
+
+    with plugin_hint(args):
+        return select_models(wanted)
+
+
+@contextmanager
+def plugin_hint(args: argparse.Namespace) -> Iterator[None]:
+    """Add to an unknown name how one of the user's own is made known.
+
+    Raises:
+        NameLookupError: The one that was raised inside, without ``--plugin`` with the hint.
+    """
+    try:
+        yield
     except NameLookupError as error:
         if args.plugin:
             raise
         raise NameLookupError(f"{error}; for one of your own add --plugin MODULE") from error
-    return [c for c in known if c in names]
 
 
 def given_checkpoints(pairs: Sequence[str], models: Sequence[str]) -> dict[str, Path]:
     """Parse ``name=path`` pairs.
 
     Raises:
-        SettingError: A pair has no ``=``, or names a model that is not asked for.
+        SettingError: A pair has no ``=``, or names a model that is not asked for, nor a variant
+            of one.
+        NameLookupError: There is no such variant.
     """
+    from robustseg.models.zoo import base_name, get_spec
+
     given = {}
     for pair in pairs:
         name, equals, path = pair.partition("=")
         if not equals or not path:
             raise SettingError(f"--checkpoint {pair!r} is not of the form NAME=PATH")
-        if name not in models:
+        if name not in models and base_name(name) in models:
+            get_spec(name)
+        elif name not in models:
             raise SettingError(f"--checkpoint {pair}: {name} is not among the models asked for")
         given[name] = Path(path).expanduser()  # shells leave the ~ of NAME=~/PATH
     return given

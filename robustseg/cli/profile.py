@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from robustseg.cli.options import add_device, add_general, add_plugin, check_at_least, console_of
+from robustseg.cli.options import (
+    add_device,
+    add_general,
+    add_plugin,
+    check_at_least,
+    chosen_models,
+    console_of,
+)
 
 __all__ = ["add_parser", "run"]
 
@@ -32,9 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Print one line a network."""
-    from robustseg.models.zoo import select_models
-
-    models = select_models(args.models)
+    models = chosen_models(args, args.models)
     check_at_least("--size", min(args.size), 64)
 
     from robustseg.engine.device import pick_device

@@ -17,6 +17,7 @@ from robustseg.cli.options import (
     console_of,
     data_of,
     folder,
+    plugin_hint,
 )
 from robustseg.progress import counted
 
@@ -78,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     from robustseg.engine.recipes import default_recipe, load_recipe
     from robustseg.models.zoo import get_spec
 
-    get_spec(args.model)
+    with plugin_hint(args):
+        get_spec(args.model)
     check_at_least("--workers", args.workers, 0)
     check_seed(args.seed)
     recipe = load_recipe(args.recipe or default_recipe(args.model), args.overrides)

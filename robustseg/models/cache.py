@@ -75,38 +75,50 @@ def file_of(folder: Path, row: Published) -> Path:
     return folder / "weights" / row.address.rpartition("/")[2]
 
 
-def cached_file(folder: Path, row: Published, hub: Path) -> Path | None:
+def cached_file(folder: Path, row: Published, hub: Path, hashed: bool = True) -> Path | None:
     """Find weights that were fetched before, by this program or into Hugging Face's cache.
 
     Args:
         folder: From ``cache_folder``.
         row: The weights.
         hub: From ``hub_folder``.
+        hashed: Whether a file without a record is hashed; a list of all files need not be that
+            sure.
 
     Returns:
         The file, or None. A file that is not of the recorded size is not taken, nor is one
         without a record whose hash is not the published one.
     """
     record = read_record(folder, row.name)
-    if record is not None and record.source == row.address:
+    recorded = record is not None and record.source == row.address
+    if record is not None and recorded:
         path = Path(record.path)
         if path.is_file() and path.stat().st_size == record.size:
             return path
     if row.origin == "url":
         path = file_of(folder, row)
-        whole = path.is_file() and sha256_of(path).startswith(row.sha256)
+        whole = path.is_file() and (not hashed or sha256_of(path).startswith(row.sha256))
         return path if whole else None
-    return _shared_file(row, hub) if row.origin == "huggingface" else None
+    return _shared_file(row, hub, not recorded) if row.origin == "huggingface" else None
 
 
-def _shared_file(row: Published, hub: Path) -> Path | None:
-    """Find a repository's newest file as other programs left it."""
+def _shared_file(row: Published, hub: Path, any_commit: bool) -> Path | None:
+    """Find a repository's newest file as other programs left it, or as this one did.
+
+    A fetch of a commit, such as this program's, leaves no note of which is the newest: without a
+    record the snapshot that was written last is taken.
+    """
     repository = hub / f"models--{row.address.replace('/', '--')}"
+    snapshots = []
     try:
         commit = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
+        snapshots.append(repository / "snapshots" / commit)
     except (OSError, ValueError):
-        return None
-    paths = [repository / "snapshots" / commit / name for name in HUB_FILES]
+        pass
+    if any_commit:
+        every = repository.glob("snapshots/*/")
+        snapshots += sorted(every, key=lambda path: path.stat().st_mtime, reverse=True)
+    paths = (snapshot / name for snapshot in snapshots for name in HUB_FILES)
     return next((path for path in paths if path.is_file()), None)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,22 +46,20 @@ class Access:
     console: Console
     timeout: float = 30.0
 
-    def cached(self, row: Published) -> Path | None:
-        """Find weights that need not be fetched; the network is not asked."""
-        return cached_file(self.cache, row, self.hub)
+    def cached(self, row: Published, hashed: bool = True) -> Path | None:
+        """Find weights that need not be fetched, as ``cached_file``; the network is not asked."""
+        return cached_file(self.cache, row, self.hub, hashed)
 
-    def allow(self, rows: Iterable[Published], folder: Path) -> None:
-        """See that weights may be fetched, before any of them is.
+    def reach(self, rows: Sequence[Published], folder: Path) -> None:
+        """See that weights can be fetched, licences aside, before any of them is.
 
         Args:
             rows: Weights that are not in the cache.
             folder: Where a person would put them.
 
         Raises:
-            CheckpointError: Some are to be fetched by hand, the network must not be asked, or a
-                licence is not accepted.
+            CheckpointError: Some are to be fetched by hand, or the network must not be asked.
         """
-        rows = list(rows)
         by_hand = [row for row in rows if row.origin == "hand"]
         if by_hand:
             row = by_hand[0]
@@ -73,24 +72,27 @@ class Access:
                 f"no weights for {_named(rows)}: not in the cache {self.cache}, and "
                 f"{self.offline}: {rows[0].by_hand(folder)}"
             )
-        self.consent.require(rows)
 
     def fetch(self, row: Published, folder: Path) -> Path:
         """Give the file of published weights, fetching it where it is not in the cache.
+
+        A file that is there without a record gets one.
 
         Args:
             row: The weights.
             folder: Where a person would put them.
 
         Raises:
-            CheckpointError: It cannot be fetched, for a reason of ``allow`` or of the network;
-                the message says what to download by hand.
+            CheckpointError: It cannot be fetched, for a reason of ``reach``, of its licence or of
+                the network; the message says what to do.
             OSError: The file cannot be written.
         """
         found = self.cached(row)
         if found is not None:
+            self._keep_record(row, found)
             return found
-        self.allow([row], folder)
+        self.reach([row], folder)
+        self.consent.require([row])
         self.console.say(f"fetching {row.name} from {row.page}")
         try:
             if row.origin == "url":
@@ -101,6 +103,15 @@ class Access:
                 f"cannot fetch the weights of {row.name}: {error}: repeat the command, or "
                 f"{row.by_hand(folder)}"
             ) from error
+
+    def _keep_record(self, row: Published, path: Path) -> None:
+        """Record a file that others left in a cache, or whose record is gone."""
+        earlier = read_record(self.cache, row.name)
+        if earlier is not None and earlier.source == row.address and earlier.path == str(path):
+            return
+        revision = path.parent.name if row.origin == "huggingface" else ""
+        with suppress(OSError):  # a cache that can only be read is of use too
+            write_record(self.cache, row, path, revision)
 
     def _fetch_address(self, row: Published) -> Path:
         path = file_of(self.cache, row)

@@ -58,6 +58,15 @@ LICENCES: dict[str, Licence] = {
 }
 
 
+WAYS = ": read it, and give --accept-licence to fetch them (or set ROBUSTSEG_ACCEPT_LICENCE=1)"
+"""How a licence is accepted where nobody can be asked, as the end of a sentence."""
+
+
+def _statement(licence: Licence, names: str) -> str:
+    """Say which licence weights fall under."""
+    return f"weights of {names} fall under the {licence.title}, {licence.url}"
+
+
 @dataclass(frozen=True)
 class Consent:
     """How a licence can be accepted here.
@@ -87,24 +96,34 @@ class Consent:
         Raises:
             CheckpointError: One is not.
         """
+        for key, names in self._open(wanted).items():
+            self._remember(key, self._obtain(LICENCES[key], names))
+
+    def outlook(self, wanted: Iterable[Published]) -> list[str]:
+        """Say in a line each which licences ``require`` would ask for or refuse; ask nobody."""
+        lines = []
+        for key, names in self._open(() if self.given else wanted).items():
+            stated = _statement(LICENCES[key], names)
+            would = "the run would be refused" if self.ask is None else "the run would ask first"
+            lines.append(f"{would}: {stated}{'' if self.ask else WAYS}")
+        return lines
+
+    def _open(self, wanted: Iterable[Published]) -> dict[str, str]:
+        """Name the licences that nobody accepted yet, with the weights that fall under each."""
         groups: dict[str, list[str]] = {}
         for row in wanted:
             needs = LICENCES[row.licence].needs
             if needs and not self.accepted(needs):
                 groups.setdefault(needs, []).append(row.name)
-        for key, names in groups.items():
-            self._remember(key, self._obtain(LICENCES[key], ", ".join(names)))
+        return {key: ", ".join(names) for key, names in groups.items()}
 
     def _obtain(self, licence: Licence, names: str) -> str:
         """Get a licence accepted, and say by what."""
         if self.given:
             return self.given
-        stated = f"weights of {names} fall under the {licence.title}, {licence.url}"
+        stated = _statement(licence, names)
         if self.ask is None:
-            raise CheckpointError(
-                f"{stated}: read it, and give --accept-licence to fetch them "
-                "(or set ROBUSTSEG_ACCEPT_LICENCE=1)"
-            )
+            raise CheckpointError(f"{stated}{WAYS}")
         if not self.ask(f"{stated}\naccept this licence?"):
             raise CheckpointError(
                 f"the licence of the weights of {names} was not accepted: nothing is fetched"

@@ -197,6 +197,21 @@ def test_a_file_of_another_code_base_is_stored_under_the_name_of_its_variant(
     assert again == out
 
 
+def test_a_file_given_for_a_variant_of_the_network_asked_for(
+    place: Path, robustseg: Robustseg
+) -> None:
+    weights = load_model(place / "checkpoints/segformer_b0.safetensors").state_dict()
+    torch.save({"state_dict": weights}, place / "released.bin")
+    command = (*BASIC, "--dry-run", "--inference", "whole", "--checkpoint")
+    code, _, err = robustseg(*command, "segformer_b0@hf=released.bin")
+    assert code == 0
+    assert "segformer_b0@hf: weights from released.bin" in err
+    assert "published" not in err  # nobody knows who made the file
+    code, _, err = robustseg(*command, "segformer_b0@hh=released.bin")
+    assert code == 2
+    assert "unknown model 'segformer_b0@hh'" in err
+
+
 def test_own_weights_carry_no_licence(place: Path, robustseg: Robustseg) -> None:
     code, _, err = robustseg(*BASIC, "--dry-run")
     assert code == 0

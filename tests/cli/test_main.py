@@ -92,6 +92,25 @@ EVALUATE = "evaluate --models segformer_b0 -q --device cpu"
 
 
 @pytest.mark.parametrize(
+    "command", ["evaluate --models", "erf --models", "profile --models", "train --model"]
+)
+def test_an_unknown_network_may_be_of_a_plugin(
+    command: str, place: Path, robustseg: Robustseg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hint = "; for one of your own add --plugin MODULE\n"
+    code, _, err = robustseg(*command.split(), "tiny")
+    assert code == 2
+    assert err.startswith("robustseg: error: unknown model 'tiny'")
+    assert err.endswith(hint)
+    (place / "of_my_own.py").touch()
+    monkeypatch.syspath_prepend(place)
+    code, _, err = robustseg(*command.split(), "tiny", "--plugin", "of_my_own")
+    assert code == 2
+    assert "unknown model 'tiny'" in err
+    assert hint not in err
+
+
+@pytest.mark.parametrize(
     ("command", "message"),
     [
         (f"{EVALUATE} --root nowhere", "no data set at nowhere: no such folder"),

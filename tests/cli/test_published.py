@@ -16,7 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from robustseg.models.build import create_model
+from robustseg.models.cache import file_of
 from robustseg.models.checkpoints import save_checkpoint
+from robustseg.models.published import published_weights
 from robustseg.models.zoo import MODELS
 from robustseg.results import load_results
 
@@ -105,6 +107,56 @@ def test_a_dry_run_asks_for_nothing(online: Loopback, robustseg: Robustseg) -> N
         assert (code, out) == (0, "")
         assert "segformer_b0@hf: not here yet, would come from https://huggingface.co/" in err
     assert online.asked == []
+
+
+def test_a_dry_run_counts_what_is_to_be_fetched(online: Loopback, robustseg: Robustseg) -> None:
+    names = ("segformer_b0", "dlv3p_r101", "dlv3p_r50")
+    command = ("evaluate", "--models", *names, "--corruptions", "fog", "--severities", "1", "2")
+    code, _, err = robustseg(*command, "--dry-run", "--shard", "1/2", "--device", "cpu")
+    assert code == 0
+    assert "0 cells to do and 6 cells of networks whose weights are not here yet, 0 finished" in err
+    assert "the run would be refused: weights of segformer_b0@hf fall under the NVIDIA " in err
+    refused = robustseg(*command, "--offline")
+    assert refused[0] == 2
+    assert robustseg(*command, "--offline", "--dry-run") == refused
+    assert online.asked == []
+
+
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [
+        (
+            (),
+            [
+                "dlv3p_r101@mmseg: published score is of whole images, here sliding windows "
+                "1024/768: give --inference whole to compare"
+            ],
+        ),
+        (
+            ("--inference", "whole"),
+            [
+                "segformer_b0@hf: published score is of sliding windows 1024/768, here whole "
+                "images: give --inference slide to compare"
+            ],
+        ),
+        (
+            ("--window", "512", "--stride", "512"),
+            [
+                "segformer_b0@hf: published score is of sliding windows 1024/768, here sliding "
+                "windows 512/512: give --window 1024 --stride 768 to compare",
+                "dlv3p_r101@mmseg: published score is of whole images, here sliding windows "
+                "512/512: give --inference whole to compare",
+            ],
+        ),
+    ],
+)
+def test_another_test_than_the_published_one_is_said(
+    options: tuple[str, ...], notes: list[str], online: Loopback, robustseg: Robustseg
+) -> None:
+    command = ("evaluate", "--models", "segformer_b0", "dlv3p_r101", "--dry-run")
+    code, _, err = robustseg(*command, *options)
+    assert code == 0
+    assert [line for line in err.splitlines() if "published score" in line] == notes
 
 
 def test_receptive_fields_are_of_the_variant(online: Loopback, robustseg: Robustseg) -> None:
@@ -221,13 +273,20 @@ def rows_of(out: str) -> list[dict[str, str]]:
 
 
 def test_the_list_says_where_weights_are(
-    online: Loopback, place: Path, robustseg: Robustseg
+    online: Loopback,
+    place: Path,
+    robustseg: Robustseg,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (place / "checkpoints" / "dlv3p_r50.pth").touch()
     (place / "checkpoints" / "dlv3p_mbv2@vainf.pth").touch()
     for suffix in (".pth", ".pt"):
         (place / "checkpoints" / f"dlv3p_x41{suffix}").touch()
     robustseg(*EVALUATE, "--accept-licence", "-q")
+    unrecorded = file_of(tmp_path / "cache", published_weights("segformer_b2@mmseg"))
+    unrecorded.write_bytes(b"large")
+    monkeypatch.setattr("robustseg.models.cache.sha256_of", lambda _: pytest.fail("hashed"))
     online.asked.clear()
     code, out, err = robustseg("list", "models")
     assert (code, err) == (0, "")
@@ -240,10 +299,16 @@ def test_the_list_says_where_weights_are(
     assert networks["dlv3p_r50"]["weights"] == "./checkpoints/dlv3p_r50.pth"
     assert networks["dlv3p_x41"]["weights"] == "several in ./checkpoints"
     assert networks["dlv3p_x65"]["weights"].startswith("none published")
+    # the row is of another head and stride than the weights it names
+    assert networks["dlv3p_r101"]["stride"] == "16"
+    assert networks["dlv3p_r101"]["weights"].startswith("dlv3p_r101@mmseg")
+    notes = " ".join(out.partition("published: ")[2].split())
+    assert "those that 'train' builds; evaluation takes those of the variant" in notes
     variants = {row["variant"]: row for row in rows if "variant" in row}
     assert len(variants) == 18
     assert variants["dlv3p_mbv2@vainf"]["weights"] == "here"
     assert variants["dlv3p_r101@vainf"]["weights"] == "by hand"
+    assert variants["segformer_b2@mmseg"]["weights"] == "cached"
     assert variants["dlv3p_r101_os16@mmseg"] == {
         "variant": "dlv3p_r101_os16@mmseg",
         "head": "mmseg",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from robustseg.errors import CheckpointError
+from robustseg.models.cache import file_of
 from robustseg.models.fetch import Access, access_from, fetch_encoder
 from robustseg.models.published import Published, published_weights
 from robustseg.progress import Console
@@ -225,6 +227,50 @@ def test_encoders_come_by_the_network_that_starts_from_them(
         "download model.safetensors or pytorch_model.bin from "
         "https://huggingface.co/nvidia/mit-b3 and give --init PATH"
     )
+
+
+def test_without_its_record_the_newest_commit_here_is_used_and_recorded(
+    loopback: Loopback, access: Access, row: Published
+) -> None:
+    offer(loopback, row)
+    path = access.fetch(row, Path())
+    before = record_of(access, row)
+    record = access.cache / "weights" / f"{row.name}.json"
+    record.unlink()
+    older = path.parents[1] / SECOND
+    older.mkdir()
+    (older / path.name).write_bytes(b"older")
+    os.utime(older, (0, 0))
+    (path.parents[1] / ("d" * 40)).mkdir()  # of another program, without weights
+    offline = replace(access, offline="--offline forbids fetching")
+    loopback.asked.clear()
+    assert offline.cached(row) == path
+    assert not record.exists()
+    assert offline.fetch(row, Path()) == path
+    after = record_of(access, row)
+    assert {**after, "date": ""} == {**before, "date": ""}
+    assert after["revision"] == FIRST
+    assert loopback.asked == []
+
+
+def test_a_cache_that_can_only_be_read_is_used(
+    loopback: Loopback, access: Access, row: Published
+) -> None:
+    offer(loopback, row)
+    path = access.fetch(row, Path())
+    blocked = access.cache.with_name("file")
+    blocked.touch()
+    assert replace(access, cache=blocked).fetch(row, Path()) == path
+
+
+def test_a_look_at_a_file_does_not_hash_it(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = published_weights("dlv3p_r50@mmseg")
+    path = file_of(access.cache, row)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"of another hash")
+    assert access.cached(row) is None
+    monkeypatch.setattr("robustseg.models.cache.sha256_of", lambda _: pytest.fail("hashed"))
+    assert access.cached(row, hashed=False) == path
 
 
 def test_files_with_an_address_are_recorded_beside_them(loopback: Loopback, access: Access) -> None:

@@ -88,14 +88,14 @@ def test_a_given_path_that_is_missing_is_not_replaced_by_another(
 
 def test_own_files_go_before_published_ones(tmp_path: Path, access: Access) -> None:
     cached = fill(access, published_weights("dlv3p_r101@mmseg"))
-    assert find_all(["dlv3p_r101"], {}, tmp_path, access) == {"dlv3p_r101@mmseg": cached}
+    assert find_all(["dlv3p_r101"], {}, tmp_path, access).paths == {"dlv3p_r101@mmseg": cached}
     by_hand = tmp_path / "dlv3p_r101@mmseg.pth"
     by_hand.touch()
-    assert find_all(["dlv3p_r101"], {}, tmp_path, access) == {"dlv3p_r101@mmseg": by_hand}
+    assert find_all(["dlv3p_r101"], {}, tmp_path, access).paths == {"dlv3p_r101@mmseg": by_hand}
     own = tmp_path / "dlv3p_r101.safetensors"
     own.touch()
     both = find_all(["dlv3p_r101", "dlv3p_r101@mmseg"], {}, tmp_path, access)
-    assert both == {"dlv3p_r101": own, "dlv3p_r101@mmseg": by_hand}
+    assert both.paths == {"dlv3p_r101": own, "dlv3p_r101@mmseg": by_hand}
 
 
 def test_the_line_says_what_the_variant_implies(tmp_path: Path, access: Access) -> None:
@@ -148,7 +148,7 @@ def test_what_the_sentence_says_is_what_is_found(tmp_path: Path, access: Access)
         message = refusal([name], access, tmp_path)
         place = Path(message.partition("put it at ")[2].split(" ")[0])
         place.touch()
-        assert list(find_all([name], {}, tmp_path, access).values()) == [place]
+        assert list(find_all([name], {}, tmp_path, access).paths.values()) == [place]
         access = replace(access, console=Console(io.StringIO()))
 
 
@@ -165,8 +165,74 @@ def test_weights_behind_links_are_got_by_hand_also_online(tmp_path: Path, access
 
 def test_a_dry_run_fetches_nothing_and_says_so(tmp_path: Path, access: Access) -> None:
     cached = fill(access, published_weights("dlv3p_r50@mmseg"))
-    names = ["dlv3p_r50", "segformer_b0"]
-    found = find_all(names, {}, tmp_path, access, fetching=False)
-    assert found == {"dlv3p_r50@mmseg": cached}
-    last = said(access).splitlines()[-1]
-    assert last.startswith("segformer_b0@hf: not here yet, would come from https://huggingface.co/")
+    online = replace(access, offline="")
+    names = ["dlv3p_r50", "segformer_b0", "segformer_b1"]
+    found = find_all(names, {}, tmp_path, online, fetching=False)
+    assert found.paths == {"dlv3p_r50@mmseg": cached}
+    absent = ["segformer_b0@hf", "segformer_b1@hf"]
+    assert [row.name for row in found.absent] == absent
+    assert [row.name for row in found.published] == ["dlv3p_r50@mmseg", *absent]
+    *_, first, second, last = said(access).splitlines()
+    for name, line in zip(absent, (first, second), strict=True):
+        assert line.startswith(f"{name}: not here yet, would come from https://huggingface.co/")
+    with pytest.raises(CheckpointError) as caught:
+        find_all(names, {}, tmp_path, online)
+    assert last == f"the run would be refused: {caught.value}"
+
+
+def test_a_dry_run_neither_asks_nor_accepts(tmp_path: Path, access: Access) -> None:
+    def ask(question: str) -> bool:
+        raise AssertionError(question)
+
+    asking = replace(access, offline="", consent=replace(access.consent, ask=ask))
+    find_all(["segformer_b0"], {}, tmp_path, asking, fetching=False)
+    assert "the run would ask first: weights of segformer_b0@hf fall under" in said(access)
+    assert "--accept-licence" not in said(access)
+    before = said(access)
+    given = replace(access, offline="", consent=replace(access.consent, given="--accept-licence"))
+    find_all(["segformer_b0"], {}, tmp_path, given, fetching=False)
+    assert "the run would" not in said(access).removeprefix(before)
+    assert not access.consent.path.exists()
+
+
+def test_a_dry_run_is_refused_where_the_run_is(tmp_path: Path, access: Access) -> None:
+    online = replace(access, offline="")
+    for name, place in (("segformer_b0", access), ("dlv3p_mbv2@vainf", online)):
+        message = refusal([name], place, tmp_path)
+        with pytest.raises(CheckpointError) as caught:
+            find_all([name], {}, tmp_path, place, fetching=False)
+        assert str(caught.value) == message
+
+
+def test_a_file_of_anybody_has_no_published_score(tmp_path: Path, access: Access) -> None:
+    path = tmp_path / "segformer_b0@hf.safetensors"
+    path.touch()
+    found = find_all(["segformer_b0"], {}, tmp_path, access)
+    assert found.published == ()
+    assert said(access) == (
+        f"segformer_b0 -> segformer_b0@hf: {path}, the paper's head, ImageNet normalisation\n"
+    )
+
+
+def test_what_is_given_for_a_variant_is_meant_for_its_network(
+    tmp_path: Path, access: Access
+) -> None:
+    (tmp_path / "segformer_b0.pth").touch()
+    given = {"segformer_b0@mmseg": tmp_path / "mine.bin", "dlv3p_r50@smp": tmp_path / "other.bin"}
+    for path in given.values():
+        path.touch()
+    assert find_all(["segformer_b0", "dlv3p_r50"], given, tmp_path, access).paths == given
+    # where the variant is asked for by name, the bare name goes its own way
+    names = ["segformer_b0", "segformer_b0@mmseg"]
+    found = find_all(names, given, tmp_path, access).paths
+    assert found["segformer_b0"] == tmp_path / "segformer_b0.pth"
+    assert found["segformer_b0@mmseg"] == given["segformer_b0@mmseg"]
+
+
+@pytest.mark.parametrize("other", ["segformer_b0", "segformer_b0@hf"])
+def test_two_files_given_for_one_network(other: str, tmp_path: Path, access: Access) -> None:
+    path = tmp_path / "mine.bin"
+    path.touch()
+    given = {other: path, "segformer_b0@mmseg": path}
+    message = refusal(["segformer_b0"], access, tmp_path, given)
+    assert message.endswith(f"ask for {other} and segformer_b0@mmseg")
