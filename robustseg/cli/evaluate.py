@@ -125,14 +125,12 @@ def _evaluate(args: argparse.Namespace, data: Data, found: Found, cells: Sequenc
     part, parts = args.shard
     cells = cells[part - 1 :: parts]
     store = ResultStore(args.runs)
-    plan = make_plan(
-        store,
-        protocol,
-        checkpoints,
-        cells,
-        move=not args.dry_run,
-        origin=partial(pictures.origin, data.frames),
+    planned = partial(
+        make_plan, store, protocol, checkpoints, cells, origin=partial(pictures.origin, data.frames)
     )
+    # Weights are loaded before results of other weights are set aside: they may not fit.
+    loaded = load_models(checkpoints, planned(move=False), device)
+    plan = planned(move=not args.dry_run)
     for reason, count in plan.notes.items():
         console.say(f"not used: {counted(count, 'result')}: {reason}")
     for model, checkpoint in checkpoints.items():
@@ -143,7 +141,6 @@ def _evaluate(args: argparse.Namespace, data: Data, found: Found, cells: Sequenc
     if args.dry_run:
         return 0
     if plan.todo:
-        loaded = load_models(checkpoints, plan, device)
         evaluation = Evaluation(data.frames, pictures, inference, store, args.workers)
         evaluation.run(plan, loaded, console)
     _print_table(args.runs, protocol.slug)

@@ -289,3 +289,16 @@ def test_interrupt_ends_with_130_and_the_next_run_goes_on(
     whole = finished(place)
     assert len(whole) == 81
     assert {name: whole[name] for name in partly} == partly
+
+
+def test_weights_that_do_not_fit_set_no_result_aside(place: Path, robustseg: Robustseg) -> None:
+    command = ("evaluate", "--models", "segformer_b0", "--clean-only", "--device", "cpu", "-q")
+    assert robustseg(*command)[0] == 0
+    results = sorted((place / "runs").rglob("*.json"))
+    save_checkpoint(
+        place / "ade.safetensors", "segformer_b0", create_model("segformer_b0", 150), {}
+    )
+    code, _, err = robustseg(*command, "--checkpoint", "segformer_b0=ade.safetensors")
+    assert code == 2
+    assert "150 classes: ADE20K; 19 are needed" in err
+    assert sorted((place / "runs").rglob("*.json*")) == results
