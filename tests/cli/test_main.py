@@ -104,6 +104,7 @@ def test_an_unknown_network_may_be_of_a_plugin(
     assert err.endswith(hint)
     (place / "of_my_own.py").touch()
     monkeypatch.syspath_prepend(place)
+    monkeypatch.setenv("ROBUSTSEG_PLUGINS", "")  # to which the command adds the module
     code, _, err = robustseg(*command.split(), "tiny", "--plugin", "of_my_own")
     assert code == 2
     assert "unknown model 'tiny'" in err
