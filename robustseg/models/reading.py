@@ -178,8 +178,10 @@ def _read_file(path: Path) -> Checkpoint:
             with safe_open(path, framework="pt") as stream:
                 card = dict(stream.metadata() or {})
                 state = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
+            _check_kind(state, path)
             return Checkpoint(path, sha256, state, card)
         state, beside = _state_of(_unpickle(path), path)
+        _check_kind(state, path)
         return Checkpoint(path, sha256, state, {}, beside=beside)
     except CheckpointError:
         raise
@@ -189,6 +191,23 @@ def _read_file(path: Path) -> Checkpoint:
         if "TorchScript" in str(error):
             raise CheckpointError(_refusal(path)) from error
         raise CheckpointError(f"cannot read checkpoint {path}: {first_line(error)}") from error
+
+
+def _check_kind(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that no network of ours can hold."""
+    for name, value in state.items():
+        kinds = {
+            "sparse": value.layout is not torch.strided,
+            "complex": value.is_complex(),
+            "quantized": value.is_quantized,
+            "nested": value.is_nested,
+            "empty of numbers": value.is_meta,
+        }
+        found = [kind for kind, holds in kinds.items() if holds]
+        if found:
+            raise CheckpointError(
+                f"{path}: {name} is {found[0]}: save the weights as plain tensors of real numbers"
+            )
 
 
 def _check_first_bytes(path: Path) -> None:

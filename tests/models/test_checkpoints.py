@@ -322,3 +322,13 @@ def test_a_full_disk_is_an_os_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         save_checkpoint(path, "segformer_b0", create_model("segformer_b0"), {})
     assert caught.value.filename == str(path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["decode_head.linear_pred.weight", "backbone.patch_embed1.proj.weight", "backbone.norm1.bias"],
+)
+def test_a_single_number_in_place_of_a_weight(b0: SegmentationModel, name: str) -> None:
+    state = {**b0.state_dict(), name: torch.tensor(3.0)}
+    with pytest.raises(CheckpointError):
+        load_model(checkpoint_of(state), "segformer_b0")

@@ -385,3 +385,18 @@ def test_a_length_that_looks_like_a_web_page(tmp_path: Path) -> None:
     path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + size :])
     assert path.read_bytes().startswith(b"<h")
     assert_read(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (torch.eye(3).to_sparse(), "sparse"),
+        (torch.zeros(3, dtype=torch.complex64), "complex"),
+        (torch.zeros(3, device="meta"), "empty of numbers"),
+    ],
+)
+def test_tensors_that_no_network_holds(tmp_path: Path, value: torch.Tensor, kind: str) -> None:
+    path = tmp_path / "odd.pth"
+    torch.save({"a.weight": torch.zeros(2), "b.weight": value}, path)
+    with pytest.raises(CheckpointError, match=f"b.weight is {kind}: save the weights as plain"):
+        read_checkpoint(path)

@@ -70,7 +70,8 @@ def join_keys_and_values(state: Mapping[str, Tensor]) -> State:
         if match:
             before, which, leaf = match.groups()
             value_name, kv_name = (before + part + leaf for part in KV[which])
-            if value_name in joined:
+            value = joined.get(value_name)
+            if value is not None and key.ndim and key.shape == value.shape:
                 joined[kv_name] = torch.cat([key, joined.pop(value_name)])
                 del joined[name]
     return joined

@@ -97,7 +97,7 @@ def split_and_flatten(state: Mapping[str, Tensor]) -> State:
     prepared: State = {}
     for name, value in state.items():
         before, joined, leaf = name.rpartition("in_proj_")
-        if joined:
+        if joined and value.ndim:
             width = len(value) // 3
             prepared[f"{before}q.{leaf}"] = value[:width]
             prepared[f"{before}kv.{leaf}"] = value[width:]

@@ -36,7 +36,7 @@ def base_of(state: Mapping[str, Tensor], variant: str) -> str:
         matches = [
             name
             for name, spec in SEGFORMER_SPECS.items()
-            if spec.depths == depths and spec.dims[0] == len(embed)
+            if spec.depths == depths and spec.dims[:1] == embed.shape[:1]
         ]
         return matches[0] if matches else ""
     if any(name.startswith("backbone.blocks.") for name in state):
@@ -56,7 +56,7 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
 def count_classes(state: Mapping[str, Tensor]) -> int:
     """Give the channels of the logits; 0 where there is no classifier."""
     found = [state[f"{c}.weight"] for c in CLASSIFIERS if f"{c}.weight" in state]
-    return len(found[0]) if found else 0
+    return sum(found[0].shape[:1]) if found else 0
 
 
 def has_head(state: Mapping[str, Tensor]) -> bool:
