@@ -34,3 +34,23 @@ def random() -> Callable[..., Tensor]:
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def scramble() -> Callable[[nn.Module, int], None]:
+    """Give every parameter and buffer of a module a value that matters, from a seed."""
+
+    def scramble(module: nn.Module, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, value in [*module.named_parameters(), *module.named_buffers()]:
+                if value.is_floating_point():
+                    noise = torch.randn(value.shape, generator=generator)
+                    if name.endswith("running_var"):
+                        value.copy_(1 + noise.abs())
+                    elif value.ndim > 1:
+                        value.copy_(noise / value[0].numel() ** 0.5)
+                    else:
+                        value.copy_(0.3 * noise + (1.0 if name.endswith("weight") else 0.0))
+
+    return scramble

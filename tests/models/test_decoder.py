@@ -19,6 +19,8 @@ from robustseg.models.fusion import (
 )
 from robustseg.models.mlp_decoder import MLPDecoder
 
+Scramble = Callable[[nn.Module, int], None]
+
 Decoder = MLPDecoder | ConvDecoder
 CHANNELS = (3, 4, 5, 6)
 SIZES = {
@@ -26,21 +28,6 @@ SIZES = {
     "odd": [(25, 33), (13, 17), (7, 9), (4, 5)],
     "one coarse pixel": [(8, 9), (4, 5), (2, 3), (1, 2)],
 }
-
-
-def scramble(module: nn.Module, seed: int) -> None:
-    """Give every parameter and buffer a value that matters."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in [*module.named_parameters(), *module.named_buffers()]:
-            if value.is_floating_point():
-                noise = torch.randn(value.shape, generator=generator)
-                if name.endswith("running_var"):
-                    value.copy_(1 + noise.abs())
-                elif value.ndim > 1:
-                    value.copy_(noise / value[0].numel() ** 0.5)
-                else:
-                    value.copy_(0.3 * noise + (1.0 if name.endswith("weight") else 0.0))
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -53,7 +40,7 @@ def features(sizes: str = "odd", seed: int = 0, dtype: torch.dtype = torch.float
 
 
 @pytest.fixture(params=[MLPDecoder, ConvDecoder])
-def decoder(request: pytest.FixtureRequest) -> Decoder:
+def decoder(scramble: Scramble, request: pytest.FixtureRequest) -> Decoder:
     built: Decoder = request.param(CHANNELS, 8, 7).eval()
     scramble(built, 4)
     return built
@@ -208,7 +195,9 @@ def bilinear(x: Tensor, height: int, width: int) -> Tensor:
 
 @pytest.mark.parametrize("band_bytes", [1, 2000, 5000, 10**6])
 @pytest.mark.parametrize("sizes", SIZES)
-def test_bands_of_any_height_give_the_sum_of_upsampled_maps(sizes: str, band_bytes: int) -> None:
+def test_bands_of_any_height_give_the_sum_of_upsampled_maps(
+    scramble: Scramble, sizes: str, band_bytes: int
+) -> None:
     given = features(sizes)
     kernels = [random(8, c, seed=20 + c) for c in CHANNELS]
     classifier = nn.Conv2d(8, 7, 1)
@@ -240,7 +229,9 @@ def test_source_rows_are_all_that_a_band_mixes_and_hardly_more() -> None:
 
 
 @pytest.mark.parametrize(("slot", "stage"), [(0, 3), (1, 2), (2, 1), (3, 0)])
-def test_the_mlp_decoder_fuses_from_the_coarsest_to_the_finest(slot: int, stage: int) -> None:
+def test_the_mlp_decoder_fuses_from_the_coarsest_to_the_finest(
+    scramble: Scramble, slot: int, stage: int
+) -> None:
     """Of the fusing weights, columns 0-7 belong to c4, 8-15 to c3, 16-23 to c2, 24-31 to c1."""
     decoder = MLPDecoder(CHANNELS, 8, 7).eval()
     scramble(decoder, 4)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,20 +25,7 @@ from robustseg.models.segformer import SegFormer
 from robustseg.models.specs import SegFormerSpec
 from robustseg.models.zoo import SEGFORMER_SPECS
 
-
-def scramble(module: nn.Module, seed: int) -> None:
-    """Give every parameter and buffer a value that matters."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in [*module.named_parameters(), *module.named_buffers()]:
-            if value.is_floating_point():
-                noise = torch.randn(value.shape, generator=generator)
-                if name.endswith("running_var"):
-                    value.copy_(1 + noise.abs())
-                elif value.ndim > 1:
-                    value.copy_(noise / value[0].numel() ** 0.5)
-                else:
-                    value.copy_(0.3 * noise + (1.0 if name.endswith("weight") else 0.0))
+Scramble = Callable[[nn.Module, int], None]
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -48,7 +36,7 @@ TINY = SegFormerSpec("tiny", (8, 16, 20, 16), (1, 2, 1, 1), 24)
 
 
 @pytest.fixture(scope="module")
-def tiny() -> SegFormer:
+def tiny(scramble: Scramble) -> SegFormer:
     model = SegFormer(TINY, 19).eval()
     scramble(model, 0)
     return model
@@ -109,7 +97,7 @@ def eager_attention(x: Tensor, attention: EfficientSelfAttention) -> Tensor:
     ],
 )
 def test_attention_against_one_written_out(
-    dim: int, heads: int, reduction: int, size: tuple[int, int]
+    scramble: Scramble, dim: int, heads: int, reduction: int, size: tuple[int, int]
 ) -> None:
     attention = EfficientSelfAttention(dim, heads, reduction)
     scramble(attention, reduction)
@@ -120,7 +108,7 @@ def test_attention_against_one_written_out(
         )
 
 
-def test_sequence_reduction_drops_what_is_left_over() -> None:
+def test_sequence_reduction_drops_what_is_left_over(scramble: Scramble) -> None:
     attention = EfficientSelfAttention(8, 2, 4)
     scramble(attention, 1)
     x = random(1, 11, 9, 8)
@@ -134,7 +122,7 @@ def test_sequence_reduction_drops_what_is_left_over() -> None:
     assert not torch.allclose(found[:, 8:], wanted[:, 8:])
 
 
-def test_mix_ffn_against_one_written_out() -> None:
+def test_mix_ffn_against_one_written_out(scramble: Scramble) -> None:
     ffn = MixFFN(6)
     scramble(ffn, 2)
     x = random(2, 4, 5, 6)
@@ -157,7 +145,7 @@ def test_mix_ffn_against_one_written_out() -> None:
         torch.testing.assert_close(ffn(x), wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_block_adds_both_branches_to_the_stream() -> None:
+def test_block_adds_both_branches_to_the_stream(scramble: Scramble) -> None:
     block = Block(16, 2, 2, drop_path=0.5).eval()
     scramble(block, 3)
     x = random(1, 5, 7, 16)
@@ -296,7 +284,7 @@ def test_output_is_the_logits_resized_by_half_pixel_centres(tiny: SegFormer) -> 
         torch.testing.assert_close(tiny(x), bilinear(tiny.logits(x), 97, 131), rtol=1e-3, atol=1e-4)
 
 
-def test_every_weight_is_trained() -> None:
+def test_every_weight_is_trained(scramble: Scramble) -> None:
     model = SegFormer(TINY, 19, drop_path=0.0)
     scramble(model, 5)
     with torch.random.fork_rng():
@@ -374,7 +362,7 @@ def released_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("size", [(64, 96), (97, 131)])
-def test_against_transformers(size: tuple[int, int]) -> None:
+def test_against_transformers(scramble: Scramble, size: tuple[int, int]) -> None:
     transformers: Any = pytest.importorskip("transformers")
     with torch.random.fork_rng():
         torch.manual_seed(0)
