@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustseg.models.bands import BAND_BYTES, bands, can_use_bands
+from robustseg.models.fusion import interpolation_matrix, widened_rows
+from robustseg.models.interlacing import interlace, separate
 from robustseg.models.specs import DeepLabForm
 
 __all__ = [
@@ -25,16 +28,18 @@ LOW_LEVEL_WIDTH = 48
 """Channels that the low-level feature is reduced to (table 1 of arXiv 1802.02611)."""
 
 
-INTERLACED_RATE = 6
+TAPS = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
+TAPS_BYTES = 1 << 20
+SLOW_RATE = 6
 """From here on channels-last CPU kernels fall back to code that is ten times slower."""
 
 
 class AtrousDepthwise(nn.Conv2d):
-    """Depth-wise 3 x 3 convolution without bias, at an atrous rate that keeps the grid.
+    """Depth-wise 3 x 3 convolution at an atrous rate that keeps the grid.
 
-    At a rate r, pixels r apart meet one another and no others. So the convolution is an ordinary
-    one on each of the r x r coarser images that take every r-th row and column (section 3.1 of
-    arXiv 1606.00915). Large rates are computed this way on a CPU, where that is far faster.
+    It has no bias until a batch norm is folded into it. At large rates on a CPU inference adds nine
+    shifted maps up, one for each tap of the filter: most of what the outer taps meet lies outside
+    the map, and is never touched. Training convolves the coarser images that a rate amounts to.
     """
 
     def __init__(self, channels: int, rate: int) -> None:
@@ -45,7 +50,7 @@ class AtrousDepthwise(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, h, w) to (N, C, h, w)."""
         if (
-            self.dilation[0] < INTERLACED_RATE
+            self.dilation[0] < SLOW_RATE
             or x.device.type != "cpu"
             or not x.is_contiguous(memory_format=torch.channels_last)
             # compilers and exports know the convolution, and better leave it whole
@@ -53,20 +58,34 @@ class AtrousDepthwise(nn.Conv2d):
             or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         ):
             return super().forward(x)
-        return self.interlaced(x)
+        method = self.by_taps if can_use_bands(x) else self.interlaced
+        return method(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def interlaced(self, x: Tensor) -> Tensor:
-        """Do the same as ``forward``, on the coarser images."""
-        rate, (count, channels, height, width) = self.dilation[0], x.shape
-        x = F.pad(x, (0, -width % rate, 0, -height % rate)).permute(0, 2, 3, 1)
-        rows, columns = x.shape[1] // rate, x.shape[2] // rate
-        # the offsets inside a cell of rate x rate pixels become part of the batch
-        x = x.reshape(count, rows, rate, columns, rate, channels).permute(0, 2, 4, 1, 3, 5)
-        x = x.reshape(count * rate**2, rows, columns, channels).permute(0, 3, 1, 2)
-        x = F.conv2d(x, self.weight, self.bias, padding=1, groups=channels).permute(0, 2, 3, 1)
-        x = x.reshape(count, rate, rate, rows, columns, channels).permute(0, 3, 1, 4, 2, 5)
-        x = x.reshape(count, rows * rate, columns * rate, channels)
-        return x[:, :height, :width].permute(0, 3, 1, 2)
+        """Map (N, h, w, C) to (N, h, w, C) as ``forward`` does: as coarser images."""
+        rate = self.dilation[0]
+        parts = separate(x, rate).permute(0, 3, 1, 2)
+        parts = F.conv2d(parts, self.weight, self.bias, padding=1, groups=self.groups)
+        return interlace(parts.permute(0, 2, 3, 1), rate, x.shape[1], x.shape[2])
+
+    def by_taps(self, x: Tensor) -> Tensor:
+        """Map (N, h, w, C) to (N, h, w, C) as ``forward`` does: one tap after another."""
+        rate, height, width = self.dilation[0], x.shape[1], x.shape[2]
+        weight = self.weight.permute(2, 3, 1, 0).contiguous()[:, :, 0]
+        out = torch.empty_like(x)
+        # a band stays in the cache while its nine taps are added
+        for top, bottom in bands(height, x[:, 0].nbytes, TAPS_BYTES):
+            torch.mul(x[:, top:bottom], weight[1, 1], out=out[:, top:bottom])
+            if self.bias is not None:  # of a folded batch norm
+                out[:, top:bottom] += self.bias
+            for i, j in TAPS:
+                down, right = (i - 1) * rate, (j - 1) * rate
+                first, last = max(top, -down), min(bottom, height - down)
+                left, end = max(0, -right), min(width, width - right)
+                if first < last and left < end:
+                    met = x[:, first + down : last + down, left + right : end + right]
+                    out[:, first:last, left:end].addcmul_(met, weight[i, j])
+        return out
 
 
 def conv_norm_relu(
@@ -184,8 +203,33 @@ class Decoder(nn.Module):
 
     def forward(self, pyramid: Tensor, low_level: Tensor) -> Tensor:
         """Map (N, width, h, w) and (N, low_level_channels, H, W) to logits (N, classes, H, W)."""
+        if can_use_bands(low_level) and not self.training:
+            return self.by_bands(pyramid, low_level)
         low = self.low_level(low_level)
         high = resize(pyramid, low.shape[-2:], self.align_corners)
         joined = torch.cat([low, high] if self.low_level_first else [high, low], dim=1)
         out: Tensor = self.classify(self.dropout(self.refine(joined)))
         return out
+
+    def by_bands(self, pyramid: Tensor, low_level: Tensor, band_bytes: int = BAND_BYTES) -> Tensor:
+        """Do what ``forward`` does one band of rows at a time, in inference.
+
+        The upsampled pyramid and what is made of it never exist as a whole.
+        """
+        count, _, height, width = low_level.shape
+        rows = pyramid.permute(0, 2, 3, 1)
+        aligned = self.align_corners
+        mixing = interpolation_matrix(rows.shape[1], height, rows.dtype, aligned)
+        margin = len(self.refine)  # each 3 x 3 convolution looks one row further
+        row_bytes = width * (rows.shape[3] + LOW_LEVEL_WIDTH) * rows.element_size()
+        logits = low_level.new_empty(count, self.classify.out_channels, height, width)
+        for image in range(count):
+            for top, bottom in bands(height, row_bytes, band_bytes):
+                first, last = max(top - margin, 0), min(bottom + margin, height)
+                low = self.low_level(low_level[image : image + 1, :, first:last])
+                weights, wide = widened_rows(rows[image], mixing[first:last], width, aligned)
+                high = (weights @ wide).view(1, last - first, width, -1).permute(0, 3, 1, 2)
+                joined = torch.cat([low, high] if self.low_level_first else [high, low], dim=1)
+                band = self.classify(self.refine(joined))
+                logits[image, :, top:bottom] = band[0, :, top - first : bottom - first]
+        return logits

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
 from robustseg.models.base import SegmentationModel
+from robustseg.models.winograd import use_winograd
 
 __all__ = ["fold_batch_norms", "prepare_for_inference"]
 
@@ -42,6 +43,8 @@ def prepare_for_inference(model: Model) -> Model:
     """
     twin = fold_batch_norms(copy.deepcopy(model).eval())
     twin = twin.to(memory_format=torch.channels_last)
+    if next(twin.parameters()).device.type == "cpu":
+        use_winograd(twin)
     return twin.requires_grad_(False)
 
 

@@ -23,9 +23,11 @@ __all__ = [
     "classify",
     "fold_norm",
     "full_precision",
+    "interpolation_matrix",
     "measured_norm",
     "upsampled_sum",
     "uses_batch_statistics",
+    "widened_rows",
 ]
 
 Projection = Callable[[Tensor], Tensor]
@@ -128,9 +130,8 @@ def banded_logits(
         for top, bottom in bands(height, row_bytes, band_bytes):
             band = projections[0](finest[image, top:bottom]).view(bottom - top, -1)
             for x, matrix in zip(coarse, mixing, strict=True):
-                first, last = source_rows(top, bottom, x.shape[1], height)
-                wide = widen(x[image : image + 1, first:last], width)
-                band.addmm_(matrix[top:bottom, first:last], wide.reshape(last - first, -1))
+                weights, wide = widened_rows(x[image], matrix[top:bottom], width)
+                band.addmm_(weights, wide)
             pixels = band.relu_().view(-1, kernel.shape[1])
             scores = kernel @ pixels.T
             logits[image, :, top:bottom] = scores.view(-1, bottom - top, width)
@@ -139,23 +140,31 @@ def banded_logits(
     return logits
 
 
-def interpolation_matrix(size: int, new_size: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Give the weights (new_size, size) of linear interpolation with half-pixel centres."""
+def interpolation_matrix(
+    size: int, new_size: int, dtype: torch.dtype = torch.float32, align_corners: bool = False
+) -> Tensor:
+    """Give the weights (new_size, size) of linear interpolation; as ``F.interpolate`` has it."""
     identity = torch.eye(size, dtype=dtype)[None]
-    return F.interpolate(identity, size=new_size, mode="linear", align_corners=False)[0].T
+    return F.interpolate(identity, size=new_size, mode="linear", align_corners=align_corners)[0].T
 
 
-def source_rows(top: int, bottom: int, size: int, new_size: int) -> tuple[int, int]:
-    """Give the first and past-the-last of the ``size`` rows that new rows top to bottom mix."""
-    ratio = size / new_size
-    # a little slack, since the interpolation weights are rounded
-    first = int(max((top + 0.5) * ratio - 0.501, 0))
-    last = int((bottom - 0.5) * ratio - 0.499) + 2
-    return first, min(last, size)
+def widened_rows(
+    x: Tensor, matrix: Tensor, width: int, align_corners: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Resize the columns of the rows of (h, w, E) that some new rows mix.
 
+    Args:
+        x: (h, w, E).
+        matrix: Weights (rows, h) of the new rows in the old ones.
+        width: New number of columns.
+        align_corners: As in ``F.interpolate``.
 
-def widen(rows: Tensor, width: int) -> Tensor:
-    """Resize the columns of (N, h, w, E), giving (N, h, width, E)."""
-    size = (rows.shape[1], width)
-    x = F.interpolate(rows.permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=False)
-    return x.permute(0, 2, 3, 1)
+    Returns:
+        Weights (rows, h') and the widened old rows (h', width * E): their product are the new rows.
+    """
+    used = matrix.any(0).nonzero()
+    first, last = int(used[0]), int(used[-1]) + 1
+    rows = x[None, first:last].permute(0, 3, 1, 2)
+    size = (last - first, width)
+    wide = F.interpolate(rows, size=size, mode="bilinear", align_corners=align_corners)
+    return matrix[:, first:last], wide.permute(0, 2, 3, 1).reshape(last - first, -1)

@@ -14,8 +14,8 @@ from robustseg.models.conv_decoder import ConvDecoder
 from robustseg.models.fusion import (
     banded_logits,
     interpolation_matrix,
-    source_rows,
     upsampled_sum,
+    widened_rows,
 )
 from robustseg.models.mlp_decoder import MLPDecoder
 
@@ -216,16 +216,18 @@ def test_interpolation_is_by_half_pixel_centres(old: int, new: int) -> None:
     torch.testing.assert_close(found, bilinear_weights(new, old))
 
 
-def test_source_rows_are_all_that_a_band_mixes_and_hardly_more() -> None:
-    for old, new in [(1, 5), (2, 9), (3, 9), (13, 25), (7, 49), (64, 512), (250, 999)]:
-        weights = interpolation_matrix(old, new)
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_rows_of_a_resized_map_are_made_of_the_rows_that_they_mix(align_corners: bool) -> None:
+    for old, new in [(1, 5), (2, 9), (3, 9), (13, 25), (7, 49), (25, 49)]:
+        x = random(1, 3, old, 5, seed=old).double()
+        wanted = F.interpolate(x, (new, 11), mode="bilinear", align_corners=align_corners)
+        matrix = interpolation_matrix(old, new, torch.float64, align_corners)
         for top in range(0, new, 5):
-            bottom = min(top + 5, new)
-            first, last = source_rows(top, bottom, old, new)
-            used = weights[top:bottom].any(0).nonzero().flatten()
-            assert 0 <= first <= int(used.min())
-            assert int(used.max()) < last <= old
-            assert last - first <= int(used.max()) - int(used.min()) + 3
+            part = matrix[top : top + 5]
+            weights, wide = widened_rows(x[0].permute(1, 2, 0), part, 11, align_corners)
+            assert len(wide) == weights.shape[1] <= part.any(0).sum() + 1
+            found = (weights @ wide).view(len(part), 11, 3).permute(2, 0, 1)
+            torch.testing.assert_close(found, wanted[0, :, top : top + 5])
 
 
 @pytest.mark.parametrize(("slot", "stage"), [(0, 3), (1, 2), (2, 1), (3, 0)])

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from robustseg.errors import SettingError
 from robustseg.models.atrous import AtrousDepthwise, AtrousPyramid, Decoder, SeparableConv, resize
 from robustseg.models.build import create_model
 from robustseg.models.deeplabv3plus import DeepLabV3Plus
-from robustseg.models.specs import TF_FORM
+from robustseg.models.specs import MMSEG_FORM, SMP_FORM, TF_FORM, VAINF_FORM, DeepLabForm
 from robustseg.models.zoo import DEEPLAB_SPECS
 
 CHANNELS = {
@@ -156,16 +157,48 @@ def test_image_pooling_is_constant_over_space(pyramid: AtrousPyramid, random: Dr
 
 
 @pytest.mark.parametrize("rate", [6, 7, 36])
-def test_interlaced_convolution_is_the_convolution(random: Draw, rate: int) -> None:
+def test_large_rates_are_the_convolution_however_computed(random: Draw, rate: int) -> None:
     """On grids smaller than the rate, larger, and not a multiple of it."""
     conv = AtrousDepthwise(5, rate).double()
+    bias = random(5).double()
     for height, width in ((4, 29), (2 * rate, 3 * rate), (2 * rate + 1, 5 * rate - 1)):
         x = random(2, 5, height, width).double()
         wanted = dilated_depthwise_by_hand(x, conv.weight, rate)
-        torch.testing.assert_close(conv(x), wanted)
-        torch.testing.assert_close(conv.interlaced(x), wanted)
         last = x.contiguous(memory_format=torch.channels_last)
-        torch.testing.assert_close(conv(last), wanted)
+        for found in (conv(x), conv(last)):  # with gradients
+            torch.testing.assert_close(found, wanted)
+        with torch.no_grad():
+            torch.testing.assert_close(conv(last), wanted)
+            for method in (conv.interlaced, conv.by_taps):
+                found = method(last.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+                torch.testing.assert_close(found, wanted)
+            folded = copy.deepcopy(conv)
+            folded.bias = nn.Parameter(bias)
+            for method in (folded.interlaced, folded.by_taps):
+                found = method(last.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+                torch.testing.assert_close(found, wanted + bias[:, None, None])
+
+
+@pytest.mark.parametrize("form", [TF_FORM, MMSEG_FORM, SMP_FORM, VAINF_FORM], ids=lambda f: f.text)
+@pytest.mark.parametrize("rows", [1, 3, 50])
+def test_the_decoder_in_bands_of_any_height_is_the_decoder(
+    form: DeepLabForm,
+    rows: int,
+    scramble_norms: Scramble,
+    random: Draw,
+) -> None:
+    decoder = Decoder(5, 7, replace(form, width=8)).eval()
+    scramble_norms(decoder)
+    decoder.double()
+    pyramid, low = random(2, 8, 3, 4).double(), random(2, 5, 9, 13).double()
+    wanted = decoder(pyramid, low)  # with gradients, in one piece
+    cut: list[int] = []
+    decoder.low_level.register_forward_pre_hook(lambda _, inputs: cut.append(inputs[0].shape[2]))
+    with torch.no_grad():
+        found = decoder.by_bands(pyramid, low, band_bytes=rows * 13 * (8 + 48) * 8)
+    torch.testing.assert_close(found, wanted)
+    assert len(cut) == 2 * -(-9 // rows)
+    assert max(cut) <= rows + 2 * form.refinements
 
 
 def test_separable_conv_has_norm_and_relu_in_both_halves() -> None:
