@@ -14,6 +14,7 @@ from robustseg.models.families import FAMILIES, OWN, Family
 from robustseg.models.families.naming import base_of, count_classes, has_head, interchangeable
 from robustseg.models.families.prefixes import unwrapped
 from robustseg.models.families.refusals import reason_against
+from robustseg.models.licences import NOTICE
 from robustseg.models.own import OwnSpec
 from robustseg.models.reading import Checkpoint, read_checkpoint
 from robustseg.models.specs import DeepLabSpec, SegFormerSpec
@@ -32,12 +33,6 @@ __all__ = [
 
 FORMAT = "robustseg-1"
 """What an own file says of itself under ``format``."""
-
-NOTICE = (
-    "NVIDIA Source Code License for SegFormer: weights of SegFormer's authors, and what was made "
-    "from them, may be used for research and evaluation only, not commercially"
-)
-"""Holds for every SegFormer whose weights were not trained here."""
 
 
 @dataclass(frozen=True)
