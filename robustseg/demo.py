@@ -30,7 +30,8 @@ from robustseg.erf.figures import draw_fields
 from robustseg.erf.gradients import TAPS
 from robustseg.erf.run import fields_of_model
 from robustseg.errors import DataError
-from robustseg.models.checkpoints import Checkpoint, load_model, read_checkpoint
+from robustseg.models.checkpoints import build_model, read_checkpoint
+from robustseg.models.identity import Identity, identify
 from robustseg.models.zoo import get_spec
 from robustseg.progress import Console
 from robustseg.reports.page import FigureFile, write_report
@@ -110,11 +111,11 @@ def run_demo(demo: Demo, console: Console) -> Table:
         The report's table.
     """
     make_scenes(demo, console)
-    checkpoints = train_models(demo, console)
+    networks = train_models(demo, console)
     frames = list_frames(demo.root, "val")
     build_set(demo, frames, console)
-    evaluate_models(demo, frames, checkpoints, console)
-    figures = draw_figures(demo, frames, checkpoints, console)
+    evaluate_models(demo, frames, networks, console)
+    figures = draw_figures(demo, frames, networks, console)
     results, _ = load_results(demo.output / "runs")
     return write_report(results, demo.report, figures=figures, remarks=[REMARK])
 
@@ -134,18 +135,18 @@ def make_scenes(demo: Demo, console: Console) -> None:
         )
 
 
-def train_models(demo: Demo, console: Console) -> dict[str, Checkpoint]:
+def train_models(demo: Demo, console: Console) -> dict[str, Identity]:
     """Train the small SegFormer and the small DeepLabv3+ that are not trained yet."""
     recipe = load_recipe("quick", demo.size.overrides)
     frames = list_frames(demo.root, "train")
-    checkpoints = {}
+    networks = {}
     for name in MODELS:
         paths = Paths.below(demo.output / "checkpoints", name)
         if not paths.weights.exists():
             model = new_model(name, recipe, demo.seed, None).to(demo.device)
             train(name, model, frames, recipe, demo.seed, paths, 0, console)
-        checkpoints[name] = read_checkpoint(paths.weights)
-    return checkpoints
+        networks[name] = identify(read_checkpoint(paths.weights), name)
+    return networks
 
 
 def build_set(demo: Demo, frames: Sequence[Frame], console: Console) -> None:
@@ -158,28 +159,28 @@ def build_set(demo: Demo, frames: Sequence[Frame], console: Console) -> None:
 
 
 def evaluate_models(
-    demo: Demo, frames: Sequence[Frame], checkpoints: dict[str, Checkpoint], console: Console
+    demo: Demo, frames: Sequence[Frame], networks: dict[str, Identity], console: Console
 ) -> None:
     """Evaluate the networks on clean + 16 x 5."""
     store = ResultStore(demo.output / "runs")
     inference = Inference()
     pictures = StoredCells(demo.root, demo.root_c, DecodedSamples())
     protocol = make_protocol("street-scenes", "val", frames, False, inference, demo.seed, "stored")
-    plan = make_plan(store, protocol, checkpoints, all_cells())
-    models = load_models(checkpoints, plan, demo.device)
+    plan = make_plan(store, protocol, networks, all_cells())
+    models = load_models(networks, plan, demo.device)
     Evaluation(frames, pictures, inference, store, demo.workers).run(plan, models, console)
 
 
 def draw_figures(
-    demo: Demo, frames: Sequence[Frame], checkpoints: dict[str, Checkpoint], console: Console
+    demo: Demo, frames: Sequence[Frame], networks: dict[str, Identity], console: Console
 ) -> list[FigureFile]:
     """Draw what the report shows beside the table."""
     sheet = demo.report / "corruptions.jpg"  # noise makes a PNG five times as large
     predictions = demo.report / "predictions.png"
     fields = demo.report / "erf.png"
     draw_sheet(demo, frames[0], sheet)
-    draw_predictions(demo, frames[0], checkpoints, predictions)
-    draw_receptive_fields(demo, frames, checkpoints, fields, console)
+    draw_predictions(demo, frames[0], networks, predictions)
+    draw_receptive_fields(demo, frames, networks, fields, console)
     return [
         FigureFile(
             "What the networks see",
@@ -206,12 +207,10 @@ def draw_sheet(demo: Demo, frame: Frame, path: Path) -> None:
     corruption_sheet(image, frame.id, path, demo.seed)
 
 
-def draw_predictions(
-    demo: Demo, frame: Frame, checkpoints: dict[str, Checkpoint], path: Path
-) -> None:
+def draw_predictions(demo: Demo, frame: Frame, networks: dict[str, Identity], path: Path) -> None:
     """Draw one scene in a few cells, with each network's prediction."""
     sample = load_sample(frame)
-    models = {n: load_model(c, n).to(demo.device) for n, c in checkpoints.items()}
+    models = {n: build_model(c).to(demo.device) for n, c in networks.items()}
     columns: list[list[ImageArray]] = []
     for name, severity in SHOWN:
         image = sample.image
@@ -230,17 +229,17 @@ def draw_predictions(
 def draw_receptive_fields(
     demo: Demo,
     frames: Sequence[Frame],
-    checkpoints: dict[str, Checkpoint],
+    networks: dict[str, Identity],
     path: Path,
     console: Console,
 ) -> None:
     """Draw all taps of both networks."""
     side = min(demo.size.height, demo.size.width)
     fields = {}
-    for name, checkpoint in checkpoints.items():
+    for name, network in networks.items():
         found = fields_of_model(
-            name, checkpoint, frames, TAPS, side, demo.device, demo.output / "erf", console
+            name, network, frames, TAPS, side, demo.device, demo.output / "erf", console
         )
         fields.update({(name, tap): field for tap, field in found.items()})
-    rows = [(name, get_spec(name).label) for name in checkpoints]
+    rows = [(name, get_spec(name).label) for name in networks]
     draw_fields(fields, rows, TAPS, len(frames), path)

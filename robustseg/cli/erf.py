@@ -125,9 +125,7 @@ def draw(
     say_notices(console, identities.values())
     fields = {}
     for name, identity in identities.items():
-        found = fields_of_model(
-            name, identity.checkpoint, data.frames, taps, crop, device, output, console
-        )
+        found = fields_of_model(name, identity, data.frames, taps, crop, device, output, console)
         fields.update({(name, tap): field for tap, field in found.items()})
     labels = [(name, get_spec(name).label) for name in identities]
     figure = output / f"erf-{'-'.join(taps) if len(taps) < 5 else 'all'}.png"

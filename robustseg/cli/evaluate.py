@@ -116,7 +116,6 @@ def _evaluate(args: argparse.Namespace, data: Data, found: Found, cells: Sequenc
     console = console_of(args)
     device = pick_device(args.device)
     identities = identify_all(found.paths)
-    checkpoints = {name: identity.checkpoint for name, identity in identities.items()}
     inference = Inference(args.inference, args.window, args.stride)
     for row in found.published:
         if note := _mode_note(row, inference):
@@ -126,15 +125,15 @@ def _evaluate(args: argparse.Namespace, data: Data, found: Found, cells: Sequenc
     cells = cells[part - 1 :: parts]
     store = ResultStore(args.runs)
     planned = partial(
-        make_plan, store, protocol, checkpoints, cells, origin=partial(pictures.origin, data.frames)
+        make_plan, store, protocol, identities, cells, origin=partial(pictures.origin, data.frames)
     )
     # Weights are loaded before results of other weights are set aside: they may not fit.
-    loaded = load_models(checkpoints, planned(move=False), device)
+    loaded = load_models(identities, planned(move=False), device)
     plan = planned(move=not args.dry_run)
     for reason, count in plan.notes.items():
         console.say(f"not used: {counted(count, 'result')}: {reason}")
-    for model, checkpoint in checkpoints.items():
-        console.say(f"{model}: weights from {checkpoint.path}")
+    for model, identity in identities.items():
+        console.say(f"{model}: weights from {identity.checkpoint.path}")
     say_notices(console, identities.values())
     absent = len(cells) * len(found.absent)
     console.say(_announcement(plan, absent, data, str(device), args.runs / protocol.slug))

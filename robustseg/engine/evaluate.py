@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,9 +20,9 @@ from robustseg.datasets.sample import Frame
 from robustseg.engine.inference import Inference, confusion_matrix, predict_logits
 from robustseg.engine.pictures import ComputedCells, StoredCells, ahead
 from robustseg.models.base import SegmentationModel
-from robustseg.models.checkpoints import Checkpoint, load_model
+from robustseg.models.checkpoints import build_model
 from robustseg.models.folding import prepare_for_inference
-from robustseg.models.identity import identify
+from robustseg.models.identity import Identity
 from robustseg.models.own import OwnSpec
 from robustseg.models.zoo import get_spec
 from robustseg.progress import Console, Task
@@ -96,7 +96,7 @@ class Plan:
 def make_plan(
     store: ResultStore,
     protocol: Protocol,
-    checkpoints: dict[str, Checkpoint],
+    identities: Mapping[str, Identity],
     cells: Sequence[Cell],
     move: bool = True,
     origin: Callable[[Cell], str] = lambda cell: "",
@@ -106,17 +106,16 @@ def make_plan(
     Args:
         store: Where results are kept.
         protocol: The settings.
-        checkpoints: Model name, with the variant that the file holds, to weights.
+        identities: Model name, with the variant that the file holds, to what the file holds.
         cells: The cells wanted of each model.
         move: Whether to set files aside that cannot be used.
         origin: Says which version of a corruption makes a cell, where the protocol does not.
 
     Raises:
         PluginError: A corruption of another package cannot be imported.
-        CheckpointError: A checkpoint holds another network.
     """
     libraries = library_versions()
-    models = [_describe(name, checkpoint) for name, checkpoint in checkpoints.items()]
+    models = [_describe(name, identity) for name, identity in identities.items()]
     todo: dict[Cell, list[CellResult]] = {}
     finished = 0
     notes: Counter[str] = Counter()
@@ -151,8 +150,8 @@ def _no_counts() -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     return np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
 
 
-def _describe(name: str, checkpoint: Checkpoint) -> ModelInfo:
-    state = identify(checkpoint, name).state
+def _describe(name: str, identity: Identity) -> ModelInfo:
+    checkpoint, state = identity.checkpoint, identity.state
     buffers = ("running_mean", "running_var", "num_batches_tracked")
     count = sum(v.numel() for k, v in state.items() if not k.endswith(buffers))
     origin = str(checkpoint.path).encode(errors="replace").decode()  # paths need not be UTF-8
@@ -234,7 +233,7 @@ class Evaluation:
 
 
 def load_models(
-    checkpoints: dict[str, Checkpoint], plan: Plan, device: torch.device
+    identities: Mapping[str, Identity], plan: Plan, device: torch.device
 ) -> dict[str, SegmentationModel]:
     """Load the networks that still have work, onto the device, made ready to infer fast.
 
@@ -243,9 +242,9 @@ def load_models(
     """
     needed = {result.model.name for results in plan.todo.values() for result in results}
     models = {}
-    for name, checkpoint in checkpoints.items():
+    for name, identity in identities.items():
         if name in needed:
-            model = load_model(checkpoint, name, NUM_CLASSES)
+            model = build_model(identity, NUM_CLASSES)
             # what a registered network does inside is its author's business
             registered = isinstance(get_spec(name), OwnSpec)
             models[name] = (model if registered else prepare_for_inference(model)).to(device)

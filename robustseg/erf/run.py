@@ -17,7 +17,8 @@ from robustseg.erf.gradients import (
     receptive_fields,
     save_map,
 )
-from robustseg.models.checkpoints import Checkpoint, load_model
+from robustseg.models.checkpoints import build_model
+from robustseg.models.identity import Identity
 from robustseg.progress import Console
 
 __all__ = ["fields_of_model"]
@@ -25,7 +26,7 @@ __all__ = ["fields_of_model"]
 
 def fields_of_model(
     name: str,
-    checkpoint: Checkpoint,
+    network: Identity,
     frames: Sequence[Frame],
     taps: Sequence[str],
     side: int,
@@ -37,7 +38,7 @@ def fields_of_model(
 
     Args:
         name: The network's name in the zoo.
-        checkpoint: Its weights.
+        network: What its checkpoint holds.
         frames: The images.
         taps: Of ``TAPS``.
         side: Of the centre crop in pixels.
@@ -53,14 +54,13 @@ def fields_of_model(
         DataError: An image cannot be read, or crops differ in size.
     """
     identity = fingerprint(frames)
-    origins = {
-        tap: Origin(name, tap, checkpoint.sha256, len(frames), identity, side) for tap in taps
-    }
+    weights = network.checkpoint.sha256
+    origins = {tap: Origin(name, tap, weights, len(frames), identity, side) for tap in taps}
     stored = {tap: load_map(folder, origin) for tap, origin in origins.items()}
     fields = {tap: field for tap, field in stored.items() if field is not None}
     missing = [tap for tap in taps if tap not in fields]
     if missing:
-        model = load_model(checkpoint, name).to(device)
+        model = build_model(network).to(device)
         images = (centre_crop(load_image(frame.image), side) for frame in frames)
         with console.task(f"receptive fields of {name}", len(frames)) as task:
             made = receptive_fields(model, images, missing, task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,11 +13,13 @@ from robustseg.models.published import HUB_FILES, Published
 
 __all__ = [
     "Record",
+    "altered_file",
     "cache_folder",
     "cached_file",
     "file_of",
     "hub_folder",
     "read_record",
+    "renew_record",
     "write_record",
 ]
 
@@ -35,6 +37,8 @@ class Record:
         size: In bytes.
         date: When it was fetched, in UTC.
         licence: A key of ``LICENCES``.
+        mtime_ns: When the file was last changed as it was hashed, in ns; 0 in records that did not
+            yet say so.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Record:
     size: int
     date: str
     licence: str
+    mtime_ns: int = 0
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
@@ -86,20 +91,48 @@ def cached_file(folder: Path, row: Published, hub: Path, hashed: bool = True) ->
             sure.
 
     Returns:
-        The file, or None. A file that is not of the recorded size is not taken, nor is one
-        without a record whose hash is not the published one.
+        The file, or None. A file that differs from its record is not taken, see ``altered_file``,
+        nor is one without a record whose hash is not the published one.
     """
-    record = read_record(folder, row.name)
-    recorded = record is not None and record.source == row.address
-    if record is not None and recorded:
-        path = Path(record.path)
-        if path.is_file() and path.stat().st_size == record.size:
-            return path
+    record = _record_for(folder, row)
+    if record is not None and Path(record.path).is_file():
+        return Path(record.path) if _is_recorded(record, hashed) else None
     if row.origin == "url":
         path = file_of(folder, row)
         whole = path.is_file() and (not hashed or sha256_of(path).startswith(row.sha256))
         return path if whole else None
-    return _shared_file(row, hub, not recorded) if row.origin == "huggingface" else None
+    return _shared_file(row, hub, record is None) if row.origin == "huggingface" else None
+
+
+def altered_file(folder: Path, row: Published) -> Record | None:
+    """Give the record of fetched weights whose file is here, but is not what was fetched.
+
+    Args:
+        folder: From ``cache_folder``.
+        row: The weights.
+
+    Returns:
+        The record, or None where there is no such file or it is as recorded. A file of the recorded
+        size and time of change is taken for unchanged; another is hashed.
+    """
+    record = _record_for(folder, row)
+    spoilt = record is not None and Path(record.path).is_file() and not _is_recorded(record)
+    return record if spoilt else None
+
+
+def _record_for(folder: Path, row: Published) -> Record | None:
+    """Read the record of weights, unless it is of another address."""
+    record = read_record(folder, row.name)
+    return record if record is not None and record.source == row.address else None
+
+
+def _is_recorded(record: Record, hashed: bool = True) -> bool:
+    status = Path(record.path).stat()
+    if status.st_size != record.size:
+        return False
+    if not hashed or status.st_mtime_ns == record.mtime_ns:
+        return True
+    return sha256_of(Path(record.path)) == record.sha256
 
 
 def _shared_file(row: Published, hub: Path, any_commit: bool) -> Path | None:
@@ -124,13 +157,14 @@ def _shared_file(row: Published, hub: Path, any_commit: bool) -> Path | None:
 
 def read_record(folder: Path, name: str) -> Record | None:
     """Read the record of fetched weights; None where there is no whole one."""
+    kinds = {f.name: int if f.type == "int" else str for f in fields(Record)}
     try:
         content = json.loads(_record_path(folder, name).read_text(encoding="utf-8"))
-        values = {f.name: content[f.name] for f in fields(Record)}
+        values = {key: {"mtime_ns": 0, **content}[key] for key in kinds}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    strings = all(isinstance(v, str) for k, v in values.items() if k != "size")
-    return Record(**values) if strings and isinstance(values["size"], int) else None
+    whole = all(isinstance(value, kinds[key]) for key, value in values.items())
+    return Record(**values) if whole else None
 
 
 def write_record(
@@ -145,18 +179,31 @@ def write_record(
         revision: Commit of the repository, or empty.
         sha256: Of the file, where it is known already.
     """
+    status = path.stat()  # before hashing, so that a change meanwhile shows
     record = Record(
         name=row.name,
         source=row.address,
         revision=revision,
         path=str(path),
         sha256=sha256 or sha256_of(path),
-        size=path.stat().st_size,
+        size=status.st_size,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         licence=row.licence,
+        mtime_ns=status.st_mtime_ns,
     )
-    write_text(_record_path(folder, row.name), json.dumps(asdict(record), indent=2) + "\n")
+    _write(folder, record)
     return record
+
+
+def renew_record(folder: Path, record: Record) -> None:
+    """Write down when a file was changed that still has the recorded hash."""
+    status = Path(record.path).stat()
+    if status.st_mtime_ns != record.mtime_ns:
+        _write(folder, replace(record, mtime_ns=status.st_mtime_ns))
+
+
+def _write(folder: Path, record: Record) -> None:
+    write_text(_record_path(folder, record.name), json.dumps(asdict(record), indent=2) + "\n")
 
 
 def _record_path(folder: Path, name: str) -> Path:

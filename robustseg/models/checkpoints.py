@@ -23,7 +23,9 @@ from robustseg.models.families.prefixes import unwrapped
 from robustseg.models.families.refusals import DATASETS, reason_against
 from robustseg.models.identity import FORMAT, Identity, encoder_of, identify, is_encoder
 from robustseg.models.own import OwnSpec
+from robustseg.models.rates import pyramid_rates, set_pyramid_rates
 from robustseg.models.reading import Checkpoint, read_checkpoint
+from robustseg.models.specs import DeepLabSpec
 from robustseg.models.zoo import get_spec
 
 __all__ = [
@@ -77,6 +79,8 @@ def build_model(
     own = isinstance(get_spec(identity.name), OwnSpec)
     with torch.random.fork_rng(devices=[]), nullcontext() if own else torch.device("meta"):
         model = create_model(identity.name, identity.num_classes or num_classes or 19, stride)
+    if identity.rates:
+        set_pyramid_rates(model, identity.rates)
     _fill(model, identity.state, identity.checkpoint, identity.name)
     return model.eval()
 
@@ -95,7 +99,7 @@ def initialise(model: SegmentationModel, checkpoint: Checkpoint) -> str:
         The licence that the weights carry, or empty.
 
     Raises:
-        CheckpointError: The file holds another network, or other classes.
+        CheckpointError: The file holds another network, other classes, or a pyramid of other rates.
     """
     registered = isinstance(get_spec(model.name), OwnSpec)
     if not registered and is_encoder(checkpoint):
@@ -105,6 +109,11 @@ def initialise(model: SegmentationModel, checkpoint: Checkpoint) -> str:
         raise CheckpointError(
             f"{checkpoint.path} holds {identity.name}, whose weights do not fit {model.name}: "
             f"build {identity.name}"
+        )
+    if identity.rates:
+        raise CheckpointError(
+            f"{checkpoint.path} was trained with atrous rates {[*identity.rates]}, "
+            f"{model.name} has {[*pyramid_rates(model)]}"
         )
     _check_classes(identity, model.num_classes)
     _fill(model, identity.state, checkpoint, model.name)
@@ -200,5 +209,10 @@ def save_checkpoint(path: Path, name: str, model: SegmentationModel, card: dict[
     stride = getattr(model, "output_stride", None)
     if stride is not None:
         facts["output_stride"] = str(stride)
+    # weights do not show the rates: those that are not the form's would be lost
+    facts.pop("atrous_rates", None)
+    spec, rates = get_spec(name), pyramid_rates(model)
+    if isinstance(spec, DeepLabSpec) and rates and rates != spec.form.rates[stride == 8]:
+        facts["atrous_rates"] = " ".join(map(str, rates))
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     write_bytes(path, save(state, facts))

@@ -23,7 +23,8 @@ def convert_checkpoint(
     """Write what a checkpoint holds as an own file, which gives the same logits bit by bit.
 
     The card names the network with its variant (and by it the layer norms' epsilons), classes,
-    output stride, normalisation, code base, source file with its SHA-256, and licence.
+    output stride, rates that are not the form's, normalisation, code base, source file with its
+    SHA-256, and licence.
 
     Args:
         source: A file or folder of any known code base.

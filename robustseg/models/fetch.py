@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustseg.errors import CheckpointError
+from robustseg.files import set_aside
 from robustseg.models.cache import (
+    Record,
+    altered_file,
     cache_folder,
     cached_file,
     file_of,
     hub_folder,
     read_record,
+    renew_record,
     write_record,
 )
 from robustseg.models.download import FetchError, fetch_file
@@ -50,6 +54,11 @@ class Access:
         """Find weights that need not be fetched, as ``cached_file``; the network is not asked."""
         return cached_file(self.cache, row, self.hub, hashed)
 
+    def altered(self, row: Published) -> str:
+        """Say of a file in the cache that it is not what was fetched, in a clause, or nothing."""
+        record = altered_file(self.cache, row)
+        return _difference(record) if record is not None else ""
+
     def reach(self, rows: Sequence[Published], folder: Path) -> None:
         """See that weights can be fetched, licences aside, before any of them is.
 
@@ -68,15 +77,17 @@ class Access:
                 f"{row.by_hand(folder)}"
             )
         if rows and self.offline:
+            why = next(filter(None, map(self.altered, rows)), f"not in the cache {self.cache}")
             raise CheckpointError(
-                f"no weights for {_named(rows)}: not in the cache {self.cache}, and "
-                f"{self.offline}: {rows[0].by_hand(folder)}"
+                f"no weights for {_named(rows)}: {why}, and {self.offline}: "
+                f"{rows[0].by_hand(folder)}"
             )
 
     def fetch(self, row: Published, folder: Path) -> Path:
         """Give the file of published weights, fetching it where it is not in the cache.
 
-        A file that is there without a record gets one.
+        A file that is there without a record gets one. One that is not what was fetched is set
+        aside.
 
         Args:
             row: The weights.
@@ -93,6 +104,7 @@ class Access:
             return found
         self.reach([row], folder)
         self.consent.require([row])
+        self._clear(row)
         self.console.say(f"fetching {row.name} from {row.page}")
         try:
             if row.origin == "url":
@@ -107,11 +119,24 @@ class Access:
     def _keep_record(self, row: Published, path: Path) -> None:
         """Record a file that others left in a cache, or whose record is gone."""
         earlier = read_record(self.cache, row.name)
-        if earlier is not None and earlier.source == row.address and earlier.path == str(path):
-            return
+        known = earlier is not None and (earlier.source, earlier.path) == (row.address, str(path))
         revision = path.parent.name if row.origin == "huggingface" else ""
         with suppress(OSError):  # a cache that can only be read is of use too
-            write_record(self.cache, row, path, revision)
+            if known and earlier is not None:
+                renew_record(self.cache, earlier)
+            else:
+                write_record(self.cache, row, path, revision)
+
+    def _clear(self, row: Published) -> None:
+        """Set a file aside that is not what was fetched."""
+        record = altered_file(self.cache, row)
+        if record is None:
+            return
+        path = Path(record.path)
+        with suppress(FileNotFoundError):  # another process was faster
+            # Hugging Face's snapshots are links: the library would link the same content again
+            aside = set_aside(path.resolve() if row.origin == "huggingface" else path)
+            self.console.say(f"{row.name}: {_difference(record)}: kept as {aside}")
 
     def _fetch_address(self, row: Published) -> Path:
         path = file_of(self.cache, row)
@@ -128,6 +153,11 @@ class Access:
         )
         write_record(self.cache, row, got.path, got.revision, got.sha256)
         return got.path
+
+
+def _difference(record: Record) -> str:
+    """Say of a file that it is not what its record says."""
+    return f"{record.path} is not the file that was fetched (SHA-256 {record.sha256[:8]}...)"
 
 
 def _named(rows: Sequence[Published]) -> str:

@@ -14,6 +14,7 @@ from robustseg.models.families import FAMILIES, OWN, Family
 from robustseg.models.families.naming import base_of, count_classes, has_head, interchangeable
 from robustseg.models.families.prefixes import unwrapped
 from robustseg.models.families.refusals import reason_against
+from robustseg.models.licences import NOTICE
 from robustseg.models.own import OwnSpec
 from robustseg.models.reading import Checkpoint, read_checkpoint
 from robustseg.models.specs import DeepLabSpec, SegFormerSpec
@@ -33,11 +34,9 @@ __all__ = [
 FORMAT = "robustseg-1"
 """What an own file says of itself under ``format``."""
 
-NOTICE = (
-    "NVIDIA Source Code License for SegFormer: weights of SegFormer's authors, and what was made "
-    "from them, may be used for research and evaluation only, not commercially"
-)
-"""Holds for every SegFormer whose weights were not trained here."""
+
+MOST_RATE = 1024
+"""Larger atrous rates than this reach beyond any image, and are a mistake in the file."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ class Identity:
         notice: The licence that the weights carry, or empty.
         state: Own parameter name to tensor.
         dropped: What the file holds beside the network, by the file's names.
+        rates: Atrous rates of the pyramid where the file says others than the form has at this
+            output stride, else empty.
     """
 
     checkpoint: Checkpoint
@@ -64,6 +65,7 @@ class Identity:
     notice: str
     state: dict[str, Tensor]
     dropped: tuple[str, ...]
+    rates: tuple[int, ...] = ()
 
 
 def identify(checkpoint: Checkpoint, asked: str | None = None) -> Identity:
@@ -98,8 +100,10 @@ def identify(checkpoint: Checkpoint, asked: str | None = None) -> Identity:
             )
     name = _resolve(checkpoint, family, found, asked)
     spec = get_spec(name)
-    stated = card.get("output_stride") if name == card.get("model") else None
-    stride = _stride(checkpoint, spec, stated) if isinstance(spec, DeepLabSpec) else None
+    stride: int | None = None
+    rates: tuple[int, ...] = ()
+    if isinstance(spec, DeepLabSpec):
+        stride, rates = _grid(checkpoint, spec, card if name == card.get("model") else {})
     return Identity(
         checkpoint=checkpoint,
         family=card.get("family", family.title),
@@ -109,6 +113,7 @@ def identify(checkpoint: Checkpoint, asked: str | None = None) -> Identity:
         notice=_notice(checkpoint, isinstance(spec, SegFormerSpec)),
         state=state,
         dropped=tuple(dropped),
+        rates=rates,
     )
 
 
@@ -249,18 +254,22 @@ def _resolve(checkpoint: Checkpoint, family: Family, found: str, asked: str | No
     )
 
 
-def _stride(checkpoint: Checkpoint, spec: DeepLabSpec, stated: str | None) -> int:
-    """Find the output stride in the card or the config, else take the variant's."""
+def _grid(
+    checkpoint: Checkpoint, spec: DeepLabSpec, card: Mapping[str, str]
+) -> tuple[int, tuple[int, ...]]:
+    """Find output stride and rates in the card or the config, else take the variant's."""
     config: Mapping[str, Any] = checkpoint.config
-    rates = config.get("decoder_atrous_rates")
     stride = str(config.get("encoder_output_stride") or spec.output_stride)
-    if stated is not None:
-        stride = stated
+    stride = card.get("output_stride", stride)
     if stride not in ("8", "16"):
         raise CheckpointError(f"{checkpoint.path} has output stride {stride!r}, not 16 or 8")
-    known = spec.form.rates[stride == "8"]
-    if isinstance(rates, list) and tuple(rates) != known:
+    stated = config.get("decoder_atrous_rates")
+    if "atrous_rates" in card:
+        stated = [int(word) if word.isdecimal() else word for word in card["atrous_rates"].split()]
+    rates = tuple(stated) if isinstance(stated, list) else ()
+    whole = all(type(rate) is int and 0 < rate <= MOST_RATE for rate in rates)
+    if rates and not (len(rates) == 3 and whole):
         raise CheckpointError(
-            f"{checkpoint.path} was trained with atrous rates {rates}, {spec.label} has {[*known]}"
+            f"{checkpoint.path} has atrous rates {stated}: three from 1 to {MOST_RATE} are needed"
         )
-    return int(stride)
+    return int(stride), () if rates == spec.form.rates[stride == "8"] else rates

@@ -17,9 +17,14 @@ from robustseg.errors import CheckpointError
 from robustseg.files import write_text
 from robustseg.models.published import Published
 
-__all__ = ["LICENCES", "Consent", "Licence"]
+__all__ = ["LICENCES", "NOTICE", "Consent", "Licence"]
 
 NVIDIA = "nvidia-segformer"
+NVIDIA_NAME = "NVIDIA Source Code License for SegFormer"
+NVIDIA_TITLE = f"{NVIDIA_NAME} (research and evaluation only, no commercial use)"
+
+NOTICE = f"{NVIDIA_TITLE}, for weights of SegFormer's authors and what was made from them"
+"""Holds for every SegFormer whose weights were not trained here."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +49,14 @@ LICENCES: dict[str, Licence] = {
     "mit": Licence("MIT", "MIT"),
     NVIDIA: Licence(
         "NVIDIA NC",
-        "NVIDIA Source Code License for SegFormer (research and evaluation only, "
-        "no commercial use)",
+        NVIDIA_TITLE,
         NVIDIA,
         "https://github.com/NVlabs/SegFormer/blob/master/LICENSE",
     ),
     # mmsegmentation's zoo says Apache-2.0, but its encoders were initialised with NVIDIA's weights
     "apache-2.0-from-nvidia": Licence(
         "Apache-2.0 + NVIDIA NC",
-        "Apache-2.0, made from encoders under the NVIDIA Source Code License for SegFormer",
+        f"Apache-2.0, made from encoders under the {NVIDIA_NAME}",
         NVIDIA,
     ),
 }

@@ -151,7 +151,8 @@ def _at_hand(
 def _say_absent(absent: Sequence[Published], access: Access) -> None:
     """Say of a dry run what would be fetched, and what would stand in the way."""
     for row in absent:
-        access.console.say(f"{row.name}: not here yet, would come from {row.page}")
+        why = access.altered(row) or "not here yet"
+        access.console.say(f"{row.name}: {why}, would come from {row.page}")
     for line in access.consent.outlook(absent):
         access.console.say(line)
 

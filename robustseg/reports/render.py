@@ -53,8 +53,16 @@ def to_text(table: Table, width: int = 1000) -> str:
         lines += ["", *textwrap.wrap(BEYOND, max(width, 40))]
         lines += _text_bands(table.beyond, [("", (key,)) for key in table.beyond_columns], width)
     lines += ["", "* best, + second of three or more, in a measured block"]
-    lines += [line for note in table.notes for line in textwrap.wrap(note, max(width, 40))]
+    lines += [line for note in table.notes for line in _note_lines(note, max(width, 40))]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _note_lines(note: str, width: int) -> list[str]:
+    """Wrap a note; the command at its end stays on a line, however long, to be copied."""
+    if len(note) <= width:
+        return [note]
+    text, run, command = note.partition(" run: ")
+    return [*textwrap.wrap(text + run, width), *([f"  {command}"] if command else [])]
 
 
 def head_of(key: str) -> str:

@@ -16,6 +16,7 @@ from robustseg.metrics.robustness import (
     retention,
 )
 from robustseg.models.zoo import MODELS
+from robustseg.reports.advice import evaluate_command
 from robustseg.reports.published import published_rows
 from robustseg.results import CLEAN, CellResult
 
@@ -98,11 +99,19 @@ class Number:
 
 @dataclass(frozen=True)
 class Row:
-    """One method: its label and a number for each column of its table."""
+    """One method: its label and a number for each column of its table.
+
+    Attributes:
+        label: The method, for people.
+        name: The network, or empty for a published row.
+        numbers: Column to number.
+        command: Evaluates the network further; empty for a published row.
+    """
 
     label: str
     name: str
     numbers: dict[str, Number]
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,7 @@ def _measured_row(label: str, cells: Sequence[CellResult], averaging: Averaging)
         "retention": Column(retention(mean, clean)),
     }
     numbers = {key: Number(_percent(c.value), c.missing) for key, c in columns.items()}
-    return Row(label, cells[0].model.name, numbers)
+    return Row(label, cells[0].model.name, numbers, evaluate_command(r.model for r in cells))
 
 
 def _beyond_block(members: Sequence[CellResult], names: Sequence[str]) -> Block | None:
@@ -221,15 +230,16 @@ def _beyond_block(members: Sequence[CellResult], names: Sequence[str]) -> Block 
             column = corruption_column(miou, name, "all")
             begun = any(corruption == name for corruption, _ in miou)
             numbers[name] = Number(_percent(column.value), column.missing if begun else ())
-        rows.append(Row(label, cells[0].model.name, numbers))
+        command = evaluate_command(r.model for r in cells)
+        rows.append(Row(label, cells[0].model.name, numbers, command))
     return Block(members[0].protocol.title, _rank(rows)) if rows else None
 
 
 def _beyond_notes(block: Block) -> list[str]:
     """Say of corruptions that were measured in part what is missing."""
     return [
-        f"{row.label}: {name} lacks severity {', '.join(map(str, number.missing))}; run 'robustseg "
-        f"evaluate --models {row.name} --corruptions {name}'"
+        f"{row.label}: {name} lacks severity {', '.join(map(str, number.missing))}; run: "
+        f"{row.command} --corruptions {name}"
         for row in block.rows
         for name, number in row.numbers.items()
         if number.missing
@@ -268,7 +278,7 @@ def _missing_notes(block: Block) -> list[str]:
             where = "all corruptions" if set(missing) == set(CORRUPTIONS) else ", ".join(missing)
             notes.append(
                 f"{row.label}: {count} of the cells that this averaging needs are missing "
-                f"({where}); run 'robustseg evaluate --models {row.name}'"
+                f"({where}); run: {row.command}"
             )
     return notes
 

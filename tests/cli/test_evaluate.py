@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 from robustseg.corruptions import corrupt, random_stream
+from robustseg.models import identity
 from robustseg.models.build import create_model
-from robustseg.models.checkpoints import load_model, save_checkpoint
+from robustseg.models.checkpoints import Checkpoint, load_model, save_checkpoint
 from robustseg.results import load_results
 
 Outcome = tuple[int, str, str]
@@ -195,6 +196,26 @@ def test_a_file_of_another_code_base_is_stored_under_the_name_of_its_variant(
     _, again, err = robustseg(*arguments, *given, "--device", "cpu")
     assert "0 cells to do, 2 finished" in err
     assert again == out
+
+
+def test_weights_are_named_once_a_network(
+    place: Path, robustseg: Robustseg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[str] = []
+    translate = identity._translate
+
+    def spy(checkpoint: Checkpoint) -> object:
+        named.append(checkpoint.path.name)
+        return translate(checkpoint)
+
+    monkeypatch.setattr(identity, "_translate", spy)
+    shutil.copy("checkpoints/segformer_b0.safetensors", "other.safetensors")
+    names = ("segformer_b0", "segformer_b0@smp")
+    given = ("--checkpoint", "segformer_b0@smp=other.safetensors")
+    command = ("evaluate", "--models", *names, *given, "--clean-only", "--device", "cpu", "-q")
+    assert robustseg(*command)[0] == 0
+    assert len(load_results(place / "runs")[0]) == 2
+    assert named == ["segformer_b0.safetensors", "other.safetensors"]
 
 
 def test_a_file_given_for_a_variant_of_the_network_asked_for(

@@ -101,6 +101,29 @@ def test_a_name_is_fetched_evaluated_and_kept(
     assert online.asked == []
 
 
+def test_weights_that_were_altered_are_fetched_again(
+    online: Loopback, robustseg: Robustseg, tmp_path: Path, weights: dict[str, bytes]
+) -> None:
+    assert robustseg(*EVALUATE, "--accept-licence", "-q")[0] == 0
+    (path,) = (tmp_path / "hf").rglob("snapshots/*/model.safetensors")
+    path.write_bytes(weights["segformer_b0"])
+    online.asked.clear()
+    code, out, err = robustseg(*EVALUATE, "--offline")
+    assert (code, out) == (2, "")
+    assert f"{path} is not the file that was fetched (SHA-256 " in err
+    assert err.count("\n") == 1
+    code, _, err = robustseg(*EVALUATE, "--dry-run")
+    assert code == 0
+    assert "is not the file that was fetched" in err
+    assert path.read_bytes() == weights["segformer_b0"]
+    assert online.asked == []
+    code, _, err = robustseg(*EVALUATE)
+    assert code == 0
+    assert "...): kept as " in err
+    assert "0 cells to do, 1 finished" in err
+    assert path.read_bytes() == weights["segformer_b0@hf"]
+
+
 def test_a_dry_run_asks_for_nothing(online: Loopback, robustseg: Robustseg) -> None:
     for command in (EVALUATE, ("erf", "--models", "segformer_b0")):
         code, out, err = robustseg(*command, "--dry-run")

@@ -29,6 +29,7 @@ from robustseg.engine.pictures import ComputedCells, DecodedSamples, StoredCells
 from robustseg.errors import DataError
 from robustseg.metrics.confusion import mean_iou
 from robustseg.models.checkpoints import Checkpoint, load_model
+from robustseg.models.identity import identify
 from robustseg.progress import Console
 from robustseg.results import Cell, ResultStore, all_cells, load_results
 
@@ -48,8 +49,9 @@ def evaluate(
     pictures = pictures or ComputedCells(0, DecodedSamples())
     protocol = make_protocol("cityscapes", "val", frames, False, INFERENCE, 0, "computed")
     store = ResultStore(runs)
-    plan = make_plan(store, protocol, {NAME: checkpoint}, cells)
-    models = load_models({NAME: checkpoint}, plan, torch.device("cpu"))
+    networks = {NAME: identify(checkpoint, NAME)}
+    plan = make_plan(store, protocol, networks, cells)
+    models = load_models(networks, plan, torch.device("cpu"))
     evaluation = Evaluation(frames, pictures, INFERENCE, store, workers)
     evaluation.run(plan, models, Console(quiet=True))
     return plan
@@ -174,13 +176,14 @@ def test_only_missing_cells_are_computed(
 def test_network_without_work_is_not_loaded(
     runs: Path, frames: Sequence[Frame], checkpoint: Checkpoint
 ) -> None:
+    networks = {NAME: identify(checkpoint, NAME)}
     plan = make_plan(
         ResultStore(runs),
         make_protocol("cityscapes", "val", frames, False, INFERENCE, 0, "computed"),
-        {NAME: checkpoint},
+        networks,
         CELLS,
     )
-    assert load_models({NAME: checkpoint}, plan, torch.device("cpu")) == {}
+    assert load_models(networks, plan, torch.device("cpu")) == {}
 
 
 def test_stored_set_gives_the_same_numbers(
@@ -255,10 +258,10 @@ def test_two_models_share_a_pass(
             return super().get(frame, cell)
 
     pictures = Spy(0, DecodedSamples())
-    checkpoints = {NAME: checkpoint, "segformer_b0@smp": checkpoint}
+    networks = {name: identify(checkpoint, name) for name in (NAME, "segformer_b0@smp")}
     protocol = make_protocol("cityscapes", "val", frames, False, INFERENCE, 0, "computed")
     store = ResultStore(tmp_path)
-    plan = make_plan(store, protocol, checkpoints, CELLS[:2])
+    plan = make_plan(store, protocol, networks, CELLS[:2])
     assert plan.missing == 4
     model = load_model(checkpoint, NAME)
     evaluation = Evaluation(frames, pictures, INFERENCE, store, 0)

@@ -254,7 +254,7 @@ def test_a_network_can_start_from_another_variant_of_the_same_weights(
     assert (model.name, notice) == ("segformer_b0@smp", "")
     for name, value in b0.state_dict().items():
         assert torch.equal(model.state_dict()[name], value)
-    assert "not commercially" in initialise(model, checkpoint_of(b0.state_dict()))
+    assert "no commercial use" in initialise(model, checkpoint_of(b0.state_dict()))
 
 
 def test_a_network_cannot_start_from_a_variant_with_another_head() -> None:

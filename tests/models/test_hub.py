@@ -96,6 +96,7 @@ def test_a_file_arrives_and_is_recorded(loopback: Loopback, access: Access, row:
         "sha256": HASH,
         "size": len(CONTENT),
         "licence": "nvidia-segformer",
+        "mtime_ns": path.stat().st_mtime_ns,
     }
     assert said(access).splitlines()[0] == f"fetching segformer_b0@hf from {row.page}"
     assert "fetching segformer_b0@hf, MB: 1 done in " in said(access)
@@ -134,6 +135,81 @@ def test_a_cut_file_in_the_cache_is_fetched_again(
     assert access.cached(row) is None
     assert access.fetch(row, Path()).read_bytes() == CONTENT
     assert access.cached(row) is not None
+
+
+def alter(path: Path, content: bytes) -> None:
+    """Change a file, some time after it was written."""
+    written = path.stat().st_mtime_ns
+    path.write_bytes(content)
+    os.utime(path, ns=(written + 1, written + 1))
+
+
+def at_address(loopback: Loopback) -> Published:
+    """Put a file on the server under an address of its own, with no published hash."""
+    loopback.files["/zoo/net.pth"] = CONTENT
+    row = published_weights("dlv3p_r50@mmseg")
+    return replace(row, address=f"{loopback.url}/zoo/net.pth", sha256="")
+
+
+@pytest.mark.parametrize("origin", ["huggingface", "url"])
+def test_a_file_that_is_not_what_was_fetched_is_set_aside(
+    loopback: Loopback, access: Access, row: Published, origin: str
+) -> None:
+    offer(loopback, row)
+    row = row if origin == "huggingface" else at_address(loopback)
+    path = access.fetch(row, Path())
+    other = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
+    alter(path, other)
+    loopback.asked.clear()
+    assert access.cached(row) is None
+
+    offline = replace(access, offline="--offline forbids fetching")
+    assert (
+        f"no weights for {row.name}: {path} is not the file that was fetched "
+        f"(SHA-256 {HASH[:8]}...), and --offline forbids fetching: "
+    ) in failure(offline, row)
+    assert path.read_bytes() == other
+    assert loopback.asked == []
+
+    assert access.fetch(row, Path()) == path
+    assert path.read_bytes() == CONTENT
+    aside = Path(said(access).partition("...): kept as ")[2].splitlines()[0])
+    assert aside.read_bytes() == other
+    assert f"{row.name}: {path} is not the file that was fetched" in said(access)
+    assert record_of(access, row)["mtime_ns"] == path.stat().st_mtime_ns
+    assert offline.fetch(row, Path()) == path
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_file_is_hashed_again_where_its_time_differs_and_then_no_more(
+    loopback: Loopback,
+    access: Access,
+    row: Published,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: bool,
+) -> None:
+    offer(loopback, row)
+    path = access.fetch(row, Path())
+    before = record_of(access, row)
+    if missing:  # as records once were
+        old = {key: value for key, value in before.items() if key != "mtime_ns"}
+        (access.cache / "weights" / f"{row.name}.json").write_text(json.dumps(old))
+    else:
+        alter(path, CONTENT)
+    hashed: list[Path] = []
+
+    def spy(path: Path) -> str:
+        hashed.append(path)
+        return HASH
+
+    monkeypatch.setattr("robustseg.models.cache.sha256_of", spy)
+    offline = replace(access, offline="--offline forbids fetching")
+    assert offline.fetch(row, Path()) == path
+    assert hashed == [path]
+    assert record_of(access, row) == {**before, "mtime_ns": path.stat().st_mtime_ns}
+    for _ in range(2):
+        assert offline.fetch(row, Path()) == path
+    assert hashed == [path]
 
 
 def test_pytorch_files_are_taken_where_there_are_no_others(

@@ -105,6 +105,19 @@ def test_a_config_says_what_the_names_do_not(config: dict[str, str]) -> None:
         identify(foreign(["some.thing"], **config))
 
 
+@pytest.mark.parametrize("rates", ["6 12", "6 12 x", "6 12 0", "6 12 18 24", "6 12 99999999"])
+def test_rates_that_are_none(rates: str) -> None:
+    with pytest.raises(CheckpointError, match="three from 1 to 1024 are needed"):
+        identify(own("dlv3p_mbv2", output_stride="16", atrous_rates=rates))
+
+
+def test_rates_of_the_form_need_no_word() -> None:
+    found = identify(own("dlv3p_mbv2", output_stride="8", atrous_rates="12 24 36"))
+    assert (found.output_stride, found.rates) == (8, ())
+    found = identify(own("dlv3p_mbv2", output_stride="16", atrous_rates="12 24 36"))
+    assert (found.output_stride, found.rates) == (16, (12, 24, 36))
+
+
 def test_a_mix_transformer_of_unknown_size() -> None:
     state = meta_state("segformer_b0")
     state["backbone.block2.2.norm1.weight"] = torch.zeros(64)

@@ -132,11 +132,18 @@ def test_frame_holds_every_digit(table: Table) -> None:
     assert b5["retention"] == pytest.approx(6580 / 82.4, abs=1e-9)
 
 
+def test_a_long_command_stays_on_a_line(make_row: Callable[..., list[CellResult]]) -> None:
+    origin = f"some-where/{'very-' * 30}long/b0.pth"
+    text = to_text(build_table(make_row("80", "50", origin=origin)[1:]), 80)
+    command = f"robustseg evaluate --models segformer_b0 --checkpoint segformer_b0={origin}"
+    assert f"  {command}" in text.splitlines()
+
+
 @pytest.mark.parametrize("width", [80, 100, 132])
 def test_bands_fit_the_terminal(table: Table, width: int) -> None:
     lines = to_text(table, width).splitlines()
     rows = [line for line in lines if line.startswith(tuple(labels_of(table)))]
-    rows = [line for line in rows if "run 'robustseg" not in line]
+    rows = [line for line in rows if "of the cells that" not in line]
     heads = [line for line in lines if line.startswith("   ")]
     titles = [line for line in lines[1 : -1 - len(table.notes)] if line not in rows]
     bands = len(rows) // sum(len(block.rows) for block in table.blocks)

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import csv
+import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from robustseg.corruptions.severity import CORRUPTIONS, GROUPS
+from robustseg.models.cache import cache_folder, hub_folder
 from robustseg.reports.published import published_rows
 from robustseg.reports.table import COLUMNS, HEADINGS, SHORT, Number, Row, Table, build_table
 from robustseg.results import Cell, CellResult, Protocol
@@ -156,10 +160,48 @@ def test_missing_cells_are_dashes_with_a_note(make_row: MakeRow) -> None:
     assert len(table.notes) == 1
     assert table.notes[0].startswith("SegFormer-B0: 3 of the cells that this averaging needs are")
     assert "(gaussian_noise, fog)" in table.notes[0]
-    assert "robustseg evaluate --models segformer_b0" in table.notes[0]
+    assert table.notes[0].endswith("; run: robustseg evaluate --models segformer_b0")
 
     assert "4 of the cells" in build_table(results, "all").notes[0]
     assert build_table(make_row("80", "50")).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "origin", "options"),
+    [
+        ("segformer_b0", "checkpoints/segformer_b0.pth", []),
+        ("segformer_b0", "{here}/checkpoints/segformer_b0.pth", []),
+        ("segformer_b0@hf", "{hub}/models--x/snapshots/y/model.safetensors", []),
+        ("dlv3p_r50@mmseg", "{cache}/weights/net.pth", []),
+        # the name would find other weights, or none
+        ("segformer_b0", "old/checkpoints/segformer_b0.pth", ["old/checkpoints/segformer_b0.pth"]),
+        ("segformer_b0@hf", "checkpoints/segformer_b0.pth", ["checkpoints/segformer_b0.pth"]),
+        ("segformer_b0", "checkpoints/segformer_b0.bin", ["checkpoints/segformer_b0.bin"]),
+        ("dlv3p_x65", "{cache}/weights/net.pth", ["{cache}/weights/net.pth"]),
+        ("segformer_b0", "my runs/it's $1.pth", ["my runs/it's $1.pth"]),
+    ],
+)
+def test_the_advised_command_names_weights_that_the_name_does_not_find(
+    make_result: MakeResult, model: str, origin: str, options: list[str]
+) -> None:
+    cache, hub = cache_folder(os.environ), hub_folder(os.environ)
+    places = {"cache": str(cache), "hub": str(hub), "here": str(Path.cwd())}
+    (note,) = build_table([make_result(model=model, origin=origin.format(**places))]).notes
+    words = shlex.split(note.partition("; run: ")[2])
+    given = ["--checkpoint", f"{model}={options[0].format(**places)}"] if options else []
+    assert words == ["robustseg", "evaluate", "--models", model, *given]
+
+
+def test_each_checkpoint_of_a_network_has_its_own_command(make_result: MakeResult) -> None:
+    results = [
+        make_result(checkpoint="a" * 64, origin="one/b0.pth"),
+        make_result(checkpoint="b" * 64, origin="two/b0.pth"),
+        # the same weights, moved to where the name finds them
+        make_result(cell=Cell("fog", 1), checkpoint="b" * 64, origin="checkpoints/segformer_b0.pt"),
+    ]
+    commands = [note.partition("; run: ")[2] for note in build_table(results).notes]
+    command = "robustseg evaluate --models segformer_b0"
+    assert commands == [f"{command} --checkpoint segformer_b0=one/b0.pth", command]
 
 
 def test_a_missing_clean_cell_is_noted(make_row: MakeRow) -> None:

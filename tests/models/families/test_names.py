@@ -100,7 +100,7 @@ def test_encoders_of_imagenet(
     before = "backbone."
     wanted = {k: v for k, v in own_shapes(network).items() if k.startswith(before)}
     assert {before + k: tuple(v.shape) for k, v in state.items()} == wanted
-    assert "not commercially" in notice
+    assert "no commercial use" in notice
     with pytest.raises(CheckpointError, match=f"an encoder of {network} without a head.*--init"):
         identify(checkpoint)
 

@@ -13,7 +13,16 @@ from torch import Tensor
 
 from robustseg.errors import CheckpointError
 from robustseg.models.build import create_model
-from robustseg.models.checkpoints import load_encoder, load_model, read_checkpoint
+from robustseg.models.checkpoints import (
+    initialise,
+    load_encoder,
+    load_model,
+    read_checkpoint,
+    save_checkpoint,
+)
+from robustseg.models.conversion import convert_checkpoint
+from robustseg.models.folding import prepare_for_inference
+from robustseg.models.rates import set_pyramid_rates
 
 Peer: TypeAlias = Any
 """A network of a package that may be missing, and then has no types."""
@@ -166,10 +175,40 @@ def test_folder_of_smp_says_its_output_stride(smp: Callable[..., Peer], tmp_path
     with torch.no_grad():
         x = image(128, 192)
         assert_same(model(x), peer(x))
-    peer = smp("DeepLabV3Plus", "tu-mobilenetv2_100", decoder_atrous_rates=(6, 12, 18))
-    peer.save_pretrained(tmp_path / "other")
-    with pytest.raises(CheckpointError, match=r"trained with atrous rates \[6, 12, 18\]"):
-        load_model(tmp_path / "other")
+
+
+@pytest.mark.parametrize("stride", [16, 8])
+def test_folder_of_smp_says_its_rates(
+    smp: Callable[..., Peer], tmp_path: Path, stride: int
+) -> None:
+    options = {"encoder_output_stride": stride, "decoder_atrous_rates": (6, 3, 1)}
+    peer = smp("DeepLabV3Plus", "tu-mobilenetv2_100", **options)
+    peer.save_pretrained(tmp_path / "given")
+    own, again = tmp_path / "own.safetensors", tmp_path / "again.safetensors"
+    convert_checkpoint(tmp_path / "given", own)
+    convert_checkpoint(own, again)
+    with torch.no_grad():
+        x = image(256, 320)
+        wanted = peer(x)
+        for path in (tmp_path / "given", own, again):
+            model = load_model(path)
+            assert_same(model(x), wanted)
+            assert_same(prepare_for_inference(model)(x), wanted)
+        # what the rates change is far above the tolerance
+        set_pyramid_rates(model, (12, 24, 36))
+        with pytest.raises(AssertionError):
+            assert_same(model(x), wanted)
+
+
+def test_training_does_not_start_from_a_pyramid_of_other_rates(tmp_path: Path) -> None:
+    model = create_model("dlv3p_mbv2")
+    set_pyramid_rates(model, (12, 24, 36))
+    save_checkpoint(tmp_path / "given.safetensors", "dlv3p_mbv2", model, {})
+    checkpoint = read_checkpoint(tmp_path / "given.safetensors")
+    with pytest.raises(
+        CheckpointError, match=r"rates \[12, 24, 36\], dlv3p_mbv2 has \[6, 12, 18\]"
+    ):
+        initialise(create_model("dlv3p_mbv2"), checkpoint)
 
 
 @pytest.mark.parametrize("encoder", ["resnet50", "mobilenet_v2"])
