@@ -16,7 +16,7 @@ from robustseg.names import unknown_name
 
 __all__ = ["RECIPES", "Recipe", "default_recipe", "load_recipe"]
 
-RECIPES = ("segformer", "dlv3p", "quick")
+RECIPES = ("segformer", "dlv3p", "dlv3p_mmseg", "quick")
 
 POSITIVE = ("iterations", "batch_size", "lr", "cat_max_ratio")
 NOT_NEGATIVE = (
@@ -38,6 +38,7 @@ class Recipe:
     batch_size: int
     crop: tuple[int, int]
     scale: tuple[float, float]
+    scale_step: float
     cat_max_ratio: float
     flip: bool
     photometric: bool
@@ -52,7 +53,14 @@ class Recipe:
     poly_power: float
     min_lr: float
     output_stride: int
+    drop_path: float
+    auxiliary: float
     class_weights: bool
+    loss_over: str
+    init: str
+    precision: str
+    accumulate: int
+    validate_every: int
 
     def to_json(self) -> str:
         """Write the recipe as JSON, one entry a line."""
