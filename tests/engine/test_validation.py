@@ -90,6 +90,9 @@ def test_two_processes_count_what_one_does(
     checkpoint: Checkpoint, model: SegmentationModel, frames: Sequence[Frame], tmp_path: Path
 ) -> None:
     expected = validate(model, frames, DecodedSamples(), WHOLE, Share())
-    start_processes(counted_by_one_of_two, (checkpoint, frames, tmp_path), 2, start_method="fork")
+    given = (checkpoint, frames, tmp_path)
+    start_processes(  # type: ignore[no-untyped-call]
+        counted_by_one_of_two, given, nprocs=2, start_method="fork", join=True, daemon=False
+    )
     for rank in range(2):
         assert torch.equal(torch.load(tmp_path / f"{rank}.pt"), expected)
