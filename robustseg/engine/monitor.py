@@ -8,9 +8,9 @@ import io
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -27,13 +27,20 @@ LOG = ("iteration", "loss", "rate", "images_per_second", "memory_mb")
 VALIDATION = ("iteration", "miou", *CLASS_NAMES)
 
 
+class _Board(Protocol):
+    """What is used of TensorBoard's writer, which has no type information of its own."""
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class _Table:
-    """A CSV file that grows by whole rows, each on disk before the next step."""
+    """A CSV file that grows by whole rows, each written out before the next step."""
 
     def __init__(self, path: Path, header: Sequence[str]) -> None:
         self.path = path
         self.header = header
-        self.stream: IO[str] | None = None
 
     def open(self, iteration: int) -> list[list[str]]:
         """Keep the rows up to an iteration, and give them; set those of another training aside."""
@@ -43,7 +50,6 @@ class _Table:
             set_aside(self.path)
             kept = []
         write_text(self.path, "".join(_line(row) for row in [self.header, *kept]))
-        self.stream = self.path.open("a", encoding="utf-8", newline="")
         return kept
 
     def _whole_rows(self) -> list[list[str]]:
@@ -56,15 +62,9 @@ class _Table:
         return [row for row in rows if len(row) == len(self.header) and row[0].isdecimal()]
 
     def add(self, row: Sequence[str]) -> None:
-        if self.stream is None:
-            raise RuntimeError("Monitor.start comes first")
-        self.stream.write(_line(row))
-        self.stream.flush()
-
-    def close(self) -> None:
-        if self.stream is not None:
-            self.stream.close()
-            self.stream = None
+        # opened for each row, so that a training that fails leaves nothing open
+        with self.path.open("a", encoding="utf-8", newline="") as stream:
+            stream.write(_line(row))
 
 
 class Monitor:
@@ -85,7 +85,7 @@ class Monitor:
         self.folder = folder
         self.total = total
         self._writer_class = _board_class() if board else None
-        self._board: Any = None
+        self._board: _Board | None = None
         self._log = _Table(folder / "log.csv", LOG)
         self._validation = _Table(folder / "validation.csv", VALIDATION)
         self._best: float | None = None
@@ -163,7 +163,7 @@ class Monitor:
         return self._best
 
     def finish(self) -> None:
-        """Close the files and draw ``curves.png`` and ``curves.pdf``."""
+        """End, and draw ``curves.png`` and ``curves.pdf``."""
         self.close()
         # matplotlib is loaded only by those who get here
         from robustseg.reports.curves import draw_curves
@@ -172,9 +172,7 @@ class Monitor:
         draw_curves({label: self.folder}, self.folder / "curves.png")
 
     def close(self) -> None:
-        """Close the files, of a training that stops early."""
-        self._log.close()
-        self._validation.close()
+        """End TensorBoard's file, of a training that stops early; the tables need nothing."""
         if self._board is not None:
             self._board.close()
             self._board = None
@@ -209,11 +207,12 @@ def _memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _board_class() -> Any:
+def _board_class() -> Callable[..., _Board]:
     try:
-        return importlib.import_module("torch.utils.tensorboard").SummaryWriter
+        module = importlib.import_module("torch.utils.tensorboard")
     except ImportError as error:
         raise SettingError(
             "--tensorboard needs the package tensorboard, which is not installed: "
             "pip install tensorboard, or leave the option out (log.csv holds the same numbers)"
         ) from error
+    return cast(Callable[..., _Board], module.SummaryWriter)

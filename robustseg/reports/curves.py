@@ -60,9 +60,14 @@ def draw_curves(folders: Mapping[str, Path], output: Path) -> Figure:
     _draw_miou(right, trainings)
     handles, labels = left.get_legend_handles_labels()
     if handles:
-        columns = min(len(labels), 4)
-        place = "outside upper center"
-        figure.legend(handles, labels, loc=place, ncols=columns, fontsize=8, frameon=False)
+        figure.legend(
+            handles,
+            labels,
+            loc="outside upper center",
+            ncols=min(len(labels), 4),
+            fontsize=8,
+            frameon=False,
+        )
     for path in (output, output.with_suffix(".pdf")):
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=150)
@@ -95,20 +100,22 @@ def _column(path: Path, name: str) -> tuple[list[int], list[float]]:
 
 
 def smoothed(values: Sequence[float], width: int) -> list[float]:
-    """Average each value with its neighbours, as many on either side, fewer at the ends.
+    """Average each value with up to ``width // 2`` neighbours on either side.
 
     Args:
         values: At even distances.
-        width: Values in a mean, an odd number.
+        width: Values in a mean, an odd number; near the ends fewer.
 
     Examples:
         >>> smoothed([3.0, 0.0, 0.0, 6.0], 3)
-        [3.0, 1.0, 2.0, 6.0]
+        [1.5, 1.0, 2.0, 3.0]
     """
     sums = np.concatenate([[0.0], np.cumsum(values)])
     place = np.arange(len(values))
-    reach = np.minimum(np.minimum(place, len(values) - 1 - place), width // 2)
-    return ((sums[place + reach + 1] - sums[place - reach]) / (2 * reach + 1)).tolist()  # type: ignore[no-any-return]
+    first = np.maximum(place - width // 2, 0)
+    last = np.minimum(place + width // 2 + 1, len(values))
+    means: list[float] = ((sums[last] - sums[first]) / (last - first)).tolist()
+    return means
 
 
 def _draw_loss(axis: Axes, trainings: Mapping[str, Training]) -> None:
@@ -140,29 +147,46 @@ def _draw_loss(axis: Axes, trainings: Mapping[str, Training]) -> None:
 
 
 def _draw_rates(axis: Axes, trainings: Mapping[str, Training]) -> None:
-    """Draw the rates against an axis of their own, one line where all are alike."""
-    drawn = {label: t.rate for label, t in trainings.items() if t.rate[0]}
-    if not drawn:
+    """Draw the rates against an axis of their own, as shares of their peaks where these differ.
+
+    Networks of both families learn at rates that are powers of ten apart: on one scale the lower
+    ones would lie on the axis.
+    """
+    peaks = {label: max(t.rate[1]) or 1.0 for label, t in trainings.items() if t.rate[0]}
+    if not peaks:
         return
-    alike = all(rate == next(iter(drawn.values())) for rate in drawn.values())
+    shared = len(set(peaks.values())) == 1
+    courses = {
+        label: (places, [rate / (1 if shared else peaks[label]) for rate in rates])
+        for label, (places, rates) in ((label, trainings[label].rate) for label in peaks)
+    }
     beside = axis.twinx()
-    for number, label in enumerate(trainings):
-        if label not in drawn:
-            continue
-        colour = GREY if alike else COLOURS[number % len(COLOURS)]
-        places, rates = drawn[label]
+    for number, (label, (places, rates)) in enumerate(_distinct(courses).items()):
+        colour = GREY if number == 0 else COLOURS[list(trainings).index(label) % len(COLOURS)]
         marker = "x" if len(places) == 1 else ""
-        beside.plot(
-            places, rates, color=colour, linewidth=1, linestyle=":", marker=marker, markersize=4
-        )
-        if alike:
-            break
-    beside.set_ylim(bottom=0, top=1.05 * max(max(rates) for _, rates in drawn.values()) or 1)
-    beside.set_ylabel("learning rate (dotted)", fontsize=9, color=GREY)
-    beside.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
-    beside.yaxis.get_offset_text().set_fontsize(7)
+        beside.plot(places, rates, color=colour, linewidth=1, linestyle=":", marker=marker)
+    beside.set_ylim(bottom=0, top=1.05 * max(max(rates) for _, rates in courses.values()) or 1)
+    what = "learning rate" if shared else "learning rate / its peak"
+    beside.set_ylabel(f"{what} (dotted)", fontsize=9, color=GREY)
+    if shared:
+        beside.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
+        beside.yaxis.get_offset_text().set_fontsize(7)
     beside.tick_params(labelsize=7, colors=GREY)
     beside.spines[["top", "right"]].set_visible(False)
+
+
+def _distinct(
+    courses: Mapping[str, tuple[list[int], list[float]]],
+) -> dict[str, tuple[list[int], list[float]]]:
+    """Leave out courses that would lie on an earlier one, to what can be seen."""
+    kept: dict[str, tuple[list[int], list[float]]] = {}
+    for label, (places, values) in courses.items():
+        if not any(
+            places == others and np.allclose(values, theirs, rtol=2e-3, atol=0)
+            for others, theirs in kept.values()
+        ):
+            kept[label] = places, values
+    return kept
 
 
 def _draw_miou(axis: Axes, trainings: Mapping[str, Training]) -> None:
@@ -202,5 +226,13 @@ def _thousands(value: float, _: object = None) -> str:
 def _say_nothing_here(axis: Axes) -> None:
     axis.set_xticks([])
     axis.set_yticks([])
-    middle = {"ha": "center", "va": "center"}
-    axis.text(0.5, 0.5, "no values", transform=axis.transAxes, color=GREY, fontsize=9, **middle)
+    axis.text(
+        0.5,
+        0.5,
+        "no values",
+        transform=axis.transAxes,
+        color=GREY,
+        fontsize=9,
+        ha="center",
+        va="center",
+    )
