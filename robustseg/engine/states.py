@@ -161,6 +161,12 @@ class States:
                 f"{path} was made with other images: repeat --root and --limit, or move it"
             )
 
+    def sweep(self) -> None:
+        """Remove what a kill amid writing left: temporary files of states and weights."""
+        for pattern in (".state-*.pt", ".weights-*.safetensors", ".best-*.safetensors"):
+            for path in self.paths.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Remove all states, of a training that has ended."""
         prune(self.paths.folder, "state", ".pt", 0)

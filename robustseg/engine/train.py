@@ -434,6 +434,7 @@ class _Run:
                 "be on a file system that all of them see"
             )
         if self.monitor is not None:
+            self.states.sweep()
             if not self.iteration:
                 write_text(recipe, self.recipe.to_json())
             self.monitor.start(self.iteration)
