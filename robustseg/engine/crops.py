@@ -71,10 +71,15 @@ class Crops:
         Raises:
             DataError: The image or label cannot be read.
         """
-        turn, place = divmod(index, len(self.frames))
-        sample = self._sample(self.frames[self._order(turn)[place]])
+        sample = self._sample(self.frame(index))
         rng = stream(self.seed, "crop", index)
         fill_example(sample.image, sample.label, self.recipe, rng, pixels, ids)
+
+    def frame(self, index: int) -> Frame:
+        """Give the frame that crop ``index`` is cut from."""
+        turn, place = divmod(index, len(self.frames))
+        frame: Frame = self.frames[self._order(turn)[place]]
+        return frame
 
     def _draw_order(self, turn: int) -> npt.NDArray[np.int64]:
         return stream(self.seed, "order", turn).permutation(len(self.frames))
