@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from typing import Any
 import timm.layers
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from robustseg.errors import SettingError
 
-__all__ = ["Process", "agreed", "joined", "sum_over", "synchronise_norms"]
+__all__ = ["Process", "agreed", "joined", "parallel", "sum_over", "synchronise_norms"]
 
 LAYERS: Any = timm.layers  # their names are not exported explicitly
 BatchNormAct2d: Any = LAYERS.BatchNormAct2d
@@ -98,6 +100,26 @@ def agreed(values: list[int], process: Process, device: torch.device) -> list[in
     numbers = torch.tensor(values, device=device)
     distributed.all_reduce(numbers, distributed.ReduceOp.MAX)
     return [int(n) for n in numbers.tolist()]
+
+
+def parallel(module: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """Share a module among the processes: all start from the first one's parameters and buffers.
+
+    Args:
+        module: In the memory of each process; its batch norms measure over all of them from now on.
+        device: Where it is.
+    """
+    synchronise_norms(module, device)
+    for buffer in module.buffers():
+        distributed.broadcast(buffer, 0)
+    with warnings.catch_warnings():
+        # torch is renaming the switch; buffers stay the same everywhere, and need no sending
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(
+            module,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            broadcast_buffers=False,
+        )
 
 
 def synchronise_norms(model: nn.Module, device: torch.device) -> None:

@@ -21,7 +21,7 @@ from robustseg.engine.auxiliary import Learner, build_auxiliary
 from robustseg.engine.bad_batch import report_batch
 from robustseg.engine.crops import Crops, Share, batches, class_weights
 from robustseg.engine.device import pick_precision
-from robustseg.engine.distributed import Process, agreed, joined, sum_over, synchronise_norms
+from robustseg.engine.distributed import Process, agreed, joined, parallel, sum_over
 from robustseg.engine.inference import Inference
 from robustseg.engine.monitor import Monitor
 from robustseg.engine.optimization import (
@@ -246,12 +246,7 @@ class _Run:
         if self.recipe.class_weights:
             self.weights = class_weights(self.crops.frames, self.decoded).to(self.device)
         if self.process.world > 1:
-            synchronise_norms(self.learner, self.device)
-            self.wrapped = DistributedDataParallel(
-                self.learner,
-                device_ids=[self.device.index] if self.device.type == "cuda" else None,
-                broadcast_buffers=False,  # they are the same everywhere
-            )
+            self.wrapped = parallel(self.learner, self.device)
         self.learner.train()
         self.saved_at = time.monotonic()
         label = f"training {self.name}"
