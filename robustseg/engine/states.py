@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,10 +13,10 @@ from typing import Any
 import torch
 
 from robustseg.errors import CheckpointError, SettingError
-from robustseg.files import write_bytes
+from robustseg.files import set_aside, write_bytes
 from robustseg.progress import Console
 
-__all__ = ["Paths", "States", "numbered", "prune"]
+__all__ = ["Paths", "States", "check_whole", "numbered", "prune"]
 
 BROKEN = (
     pickle.UnpicklingError,
@@ -25,6 +26,7 @@ BROKEN = (
     TypeError,
     AttributeError,
     EOFError,
+    zipfile.BadZipFile,
 )
 """What torch raises for files that are cut, altered, or of something else."""
 
@@ -95,6 +97,18 @@ def prune(folder: Path, stem: str, suffix: str, keep: int) -> None:
         path.unlink(missing_ok=True)
 
 
+def check_whole(path: Path) -> None:
+    """Compare the checksums that a state holds of its parts; torch does not.
+
+    Raises:
+        ValueError: A part was altered.
+        zipfile.BadZipFile: The file was cut.
+    """
+    with zipfile.ZipFile(path) as file:
+        if (altered := file.testzip()) is not None:
+            raise ValueError(f"{altered} was altered")
+
+
 class States:
     """The states in a training's folder.
 
@@ -108,6 +122,7 @@ class States:
         self.paths = paths
         self.keep = keep
         self.facts = dict(facts)
+        self.damaged: list[Path] = []
 
     def files(self) -> list[Path]:
         """List the states, the newest first."""
@@ -138,6 +153,7 @@ class States:
         files = self.files()
         for number, path in enumerate(files):
             try:
+                check_whole(path)
                 content = torch.load(path, map_location="cpu", weights_only=True)
                 self._check(content, path)
                 iteration = int(content["iteration"])
@@ -148,6 +164,7 @@ class States:
                         f"{path} is not a state of this training: move {self.paths.folder} "
                         "to start anew"
                     ) from error
+                self.damaged.append(path)
                 console.say(f"{path} is damaged: trying {files[number + 1].name}")
             else:
                 return iteration
@@ -162,7 +179,10 @@ class States:
             )
 
     def sweep(self) -> None:
-        """Remove what a kill amid writing left: temporary files of states and weights."""
+        """Set damaged states aside; remove the temporary files that a kill amid writing left."""
+        for path in self.damaged:
+            set_aside(path)  # with its high number it would push sound states out
+        self.damaged = []
         for pattern in (".state-*.pt", ".weights-*.safetensors", ".best-*.safetensors"):
             for path in self.paths.folder.glob(pattern):
                 path.unlink(missing_ok=True)

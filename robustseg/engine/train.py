@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -36,8 +36,8 @@ from robustseg.engine.recipes import Recipe
 from robustseg.engine.states import Paths, States, prune
 from robustseg.engine.stopping import Signals
 from robustseg.engine.validation import validate
-from robustseg.errors import RobustsegError, SettingError, first_line
-from robustseg.files import write_text
+from robustseg.errors import CheckpointError, RobustsegError, SettingError, first_line
+from robustseg.files import set_aside, write_text
 from robustseg.models.base import SegmentationModel
 from robustseg.models.build import create_model
 from robustseg.models.checkpoints import initialise, read_checkpoint, save_checkpoint
@@ -155,7 +155,11 @@ def train(
     with _switches(device, deterministic), Signals() as signals, joined(device) as process:
         if process.rank:
             console = Console(quiet=True)
-        _check(model, recipe, process, paths)
+        _check(model, recipe, process)
+        if paths.weights.exists():
+            _check_done(paths, recipe, seed, frames)
+            console.say(f"{name}: {paths.weights} is what this training ends in; nothing is left")
+            return
         run = _Run(name, model, frames, recipe, seed, paths, options, console, process, signals)
         try:
             run.run()
@@ -170,17 +174,29 @@ def train(
             run.monitor_closed()
 
 
-def _check(model: SegmentationModel, recipe: Recipe, process: Process, paths: Paths) -> None:
+def _check(model: SegmentationModel, recipe: Recipe, process: Process) -> None:
     Share(process.rank, process.world, recipe.accumulate).size(recipe.batch_size)
     if isinstance(model, DeepLabV3Plus) and recipe.batch_size // recipe.accumulate < 2:
         raise SettingError(
             "DeepLabv3+ needs batch_size of 2 or more in each accumulated part: it norms pooled "
             "images"
         )
-    if paths.weights.exists():
-        raise SettingError(
-            f"{paths.weights} exists and is not overwritten: move it, or give another --output"
-        )
+
+
+def _check_done(paths: Paths, recipe: Recipe, seed: int, frames: Sequence[Frame]) -> None:
+    """Refuse to overwrite weights that are not the outcome of this very training.
+
+    Those that are may be met again when a job is repeated that ended just before it was killed.
+    """
+    with suppress(CheckpointError):
+        card = read_checkpoint(paths.weights).card
+        facts = [recipe.to_json(), recipe.iterations, seed, fingerprint(frames)]
+        keys = ("recipe", "iterations", "seed", "data")
+        if [card.get(key) for key in keys] == [str(fact) for fact in facts]:
+            return
+    raise SettingError(
+        f"{paths.weights} exists and is not overwritten: move it, or give another --output"
+    )
 
 
 @contextmanager
@@ -268,8 +284,8 @@ class _Run:
                 parts = [self._moved(*next(loader)) for _ in range(share.parts)]
                 self.between_steps = False
                 self._step(parts)
-                self.between_steps = True
                 self._between()
+                self.between_steps = True
                 task.advance(note=self.note)
 
     def _moved(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -294,9 +310,13 @@ class _Run:
                 # gradients are averaged over processes, and their sum is wanted
                 torch.autograd.backward(loss * process.world)
             losses.append(loss.detach())
+        found = torch.stack(losses).sum()
+        # a look costs nothing here; a GPU would have to be waited for
+        if self.device.type == "cpu" and not sum_over(found, process).isfinite():
+            raise self._bad_batch(self.iteration + 1, float(found))
         self.optimizer.step()
         self.iteration += 1
-        self.pending.append(torch.stack(losses).sum())
+        self.pending.append(found)
 
     def _unsynchronised(self) -> Any:  # noqa: ANN401
         wrapped = self.wrapped
@@ -373,7 +393,7 @@ class _Run:
         )
 
     def _validate(self) -> None:
-        self._checked_losses()
+        self._check_weights()
         confusion = validate(
             self.model,
             self.options.validation,
@@ -402,13 +422,28 @@ class _Run:
         return card | ({"licence": self.model.licence} if self.model.licence else {})
 
     def _save(self) -> None:
-        """Write everything that a later call needs to go on, unless the weights are spoilt."""
-        self._checked_losses()
+        """Write everything that a later call needs to go on."""
+        self._check_weights()
         self.saved_at = time.monotonic()
-        if self.process.rank or not all(p.isfinite().all() for p in self.learner.parameters()):
-            return  # the last good state stays
+        if self.process.rank:
+            return
         content = {"learner": self.learner.state_dict(), "optimizer": self.optimizer.state_dict()}
         self.states.save(self.iteration, content)
+
+    def _check_weights(self) -> None:
+        """Refuse to write weights that are spoilt, over sound ones or at all.
+
+        Raises:
+            RobustsegError: A loss, a parameter or a statistic is not finite.
+        """
+        self._checked_losses()
+        state = self.learner.state_dict().values()
+        if not all(value.isfinite().all() for value in state if value.is_floating_point()):
+            kept = "the last good state is kept" if self.states.files() else "nothing was written"
+            raise RobustsegError(
+                f"weights are not finite at iteration {self.iteration}, though the loss was: lower "
+                f"the rate with --set lr={self.recipe.lr / 2:g}; {kept}"
+            )
 
     def _resume(self) -> None:
         """Take up a state if there is one; start the tables."""
@@ -431,20 +466,29 @@ class _Run:
         if self.monitor is not None:
             self.states.sweep()
             if not self.iteration:
+                self._keep_earlier()
                 write_text(recipe, self.recipe.to_json())
             self.monitor.start(self.iteration)
+
+    def _keep_earlier(self) -> None:
+        """Set the folder of an earlier training aside, whose weights were moved or never came."""
+        folder = self.paths.folder
+        if any(folder.glob("*.safetensors")) or any(folder.glob("bad-batch-*")):
+            self.console.say(f"files of an earlier training are now in {set_aside(folder)}")
+            folder.mkdir()
 
     def _take_up(self, content: dict[str, Any]) -> None:
         self.learner.load_state_dict(content["learner"])
         self.optimizer.load_state_dict(content["optimizer"])
 
     def _finish(self) -> None:
-        self._checked_losses()
+        self._check_weights()
         if self.monitor is None:
             return
+        self.monitor.finish()
+        # from here on the training is done, also if what follows is not
         save_checkpoint(self.paths.weights, self.name, self.model.eval(), self._card())
         self.states.remove()  # the weights are safe, the optimizer's moments are spent
-        self.monitor.finish()
 
     def monitor_closed(self) -> None:
         """Close the tables, however the training ended."""

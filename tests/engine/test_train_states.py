@@ -25,7 +25,7 @@ from robustseg.engine.inference import Inference, confusion_matrix, predict_logi
 from robustseg.engine.pictures import DecodedSamples
 from robustseg.engine.recipes import Recipe, load_recipe
 from robustseg.engine.train import Paths, new_model, train
-from robustseg.errors import CheckpointError, RobustsegError
+from robustseg.errors import CheckpointError, RobustsegError, SettingError
 from robustseg.metrics.confusion import mean_iou
 from robustseg.models.base import SegmentationModel
 from robustseg.models.checkpoints import load_model
@@ -279,3 +279,63 @@ def test_batch_of_a_loss_that_is_not_finite_is_kept(
     for path in paths.folder.glob("state*"):
         state = torch.load(path, weights_only=True)
         assert all(value.isfinite().all() for value in state["learner"].values())
+
+
+def test_spoilt_weights_are_written_nowhere(
+    training_frames: Sequence[Frame], tmp_path: Path
+) -> None:
+    model = new_model(NAME, small_recipe(), 0, None)
+    gradients = [0]
+
+    def spoil(gradient: Tensor) -> Tensor:
+        gradients[0] += 1
+        return gradient * (torch.nan if gradients[0] == ITERATIONS else 1.0)
+
+    next(model.parameters()).register_hook(spoil)
+    with pytest.raises(RobustsegError, match="weights are not finite at iteration 6"):
+        run(tmp_path, training_frames, small_recipe(), model)
+    assert list(tmp_path.rglob("*.safetensors")) == []
+
+
+def test_a_flipped_bit_is_noticed_and_the_state_set_aside(
+    training_frames: Sequence[Frame],
+    uninterrupted: dict[str, Tensor],
+    stopped: Paths,
+    tmp_path: Path,
+) -> None:
+    paths = stopped
+    content = bytearray(paths.state(4).read_bytes())
+    content[len(content) // 2] ^= 1
+    paths.state(5).write_bytes(content)
+    said = io.StringIO()
+    run(tmp_path, training_frames, small_recipe(), console=Console(said), keep=1)
+    assert f"{paths.state(5)} is damaged: trying state-4.pt" in said.getvalue()
+    assert_same_weights(paths.weights, uninterrupted)
+    assert names(paths.folder, "state-*") == ["state-5.pt.old1"]
+
+
+def test_the_same_command_after_the_end_changes_nothing(
+    training_frames: Sequence[Frame], tmp_path: Path
+) -> None:
+    paths = run(tmp_path, training_frames, small_recipe())
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()}
+    said = io.StringIO()
+    run(tmp_path, training_frames, small_recipe(), console=Console(said))
+    assert "nothing is left" in said.getvalue()
+    assert {
+        p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()
+    } == before
+    with pytest.raises(SettingError, match="exists and is not overwritten"):
+        run(tmp_path, training_frames, small_recipe("lr=2e-3"))
+    assert paths.weights.read_bytes() == before[paths.weights][0]
+
+
+def test_files_of_an_earlier_training_are_kept(
+    training_frames: Sequence[Frame], tmp_path: Path
+) -> None:
+    paths = run(tmp_path, training_frames, small_recipe())
+    paths.best.write_bytes(b"of before")
+    paths.weights.rename(tmp_path / "kept.safetensors")
+    run(tmp_path, training_frames, small_recipe("lr=2e-3"))
+    assert (tmp_path / f"{NAME}.train.old1" / "best.safetensors").read_bytes() == b"of before"
+    assert not paths.best.exists()
