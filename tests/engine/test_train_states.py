@@ -291,7 +291,7 @@ def test_spoilt_weights_are_written_nowhere(
         gradients[0] += 1
         return gradient * (torch.nan if gradients[0] == ITERATIONS else 1.0)
 
-    next(model.parameters()).register_hook(spoil)
+    next(model.parameters()).register_hook(spoil)  # type: ignore[no-untyped-call]
     with pytest.raises(RobustsegError, match="weights are not finite at iteration 6"):
         run(tmp_path, training_frames, small_recipe(), model)
     assert list(tmp_path.rglob("*.safetensors")) == []
