@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from robustseg.errors import SettingError
 
-__all__ = ["Shard", "parse_shard", "shard_of_environment"]
+__all__ = ["Shard", "parse_shard", "rank_of_environment", "shard_of_environment"]
 
 _Item = TypeVar("_Item")
 
@@ -62,6 +62,15 @@ def shard_of_environment(environ: Mapping[str, str]) -> tuple[Shard, str]:
     outer, inner = array or Shard(), ranks or Shard()
     part = (outer.part - 1) * inner.parts + inner.part
     return Shard(part, outer.parts * inner.parts), " and ".join(deciders)
+
+
+def rank_of_environment(environ: Mapping[str, str]) -> Shard:
+    """Find which of the processes that ``torchrun`` started this is; the only one without it.
+
+    Raises:
+        SettingError: The variables make no sense.
+    """
+    return _of_torchrun(environ) or Shard()
 
 
 def _of_torchrun(environ: Mapping[str, str]) -> Shard | None:

@@ -87,7 +87,7 @@ FORBIDDEN = {
     "corruptions": (*ABOVE, "models", "metrics"),
     "datasets": (*ABOVE, "models", "corruptions", "metrics"),
     "metrics": (*ABOVE, "models", "datasets"),
-    "engine": ("cli", "demo", "reports", "erf"),
+    "engine": ("cli", "demo", "erf"),  # a training ends with a figure
     "erf": ("cli", "demo", "reports"),
     "reports": ("cli", "demo", "engine", "erf"),
 }

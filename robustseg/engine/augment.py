@@ -1,133 +1,190 @@
 """Random training crops: resize, crop, flip and photometric distortion.
 
 The steps and constants are those of the released SegFormer configuration. Each draws from the
-``RandomState`` that it is given, so that a crop is a function of its number alone.
+stream that it is given, so that a crop is a function of its number alone. What is drawn comes first
+and the pixels after, so that only the pixels of the crop are ever resized.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from PIL import Image
+from dataclasses import dataclass
 
+import numpy as np
+
+from robustseg.corruptions.opencv import load_cv2
 from robustseg.datasets.labels import IGNORE
 from robustseg.datasets.sample import ImageArray, LabelArray
 from robustseg.engine.recipes import Recipe
+from robustseg.engine.resampling import Window, count_ids, sample_bilinear, sample_nearest
 
-__all__ = ["distort", "random_crop", "random_example", "random_resize"]
+__all__ = [
+    "PADDING",
+    "Distortion",
+    "distort",
+    "draw_distortion",
+    "draw_factor",
+    "draw_window",
+    "fill_example",
+]
 
 CROP_TRIES = 10
 PADDING = (124, 116, 104)
 """ImageNet's mean colour, which normalisation turns into about zero."""
 
 
-def random_example(
-    image: ImageArray, label: LabelArray, recipe: Recipe, rng: np.random.RandomState
-) -> tuple[ImageArray, LabelArray]:
+def fill_example(
+    image: ImageArray,
+    label: LabelArray,
+    recipe: Recipe,
+    rng: np.random.RandomState,
+    pixels: ImageArray,
+    ids: LabelArray,
+) -> None:
     """Make one training crop.
 
+    Where the resized image is smaller than the crop, the rest at the bottom and on the right is
+    grey and ignored, also where the crop is flipped: the released code pads last.
+
     Args:
-        image: uint8 RGB (H, W, 3).
+        image: uint8 RGB (H, W, 3), contiguous.
         label: uint8 train ids (H, W).
         recipe: Crop, scale and switches.
         rng: The crop's own stream.
-
-    Returns:
-        uint8 RGB and uint8 train ids of the recipe's crop size; what lies outside the image is
-        ignored.
+        pixels: uint8 RGB of the recipe's crop size, (h, w, 3), filled.
+        ids: uint8 train ids (h, w), filled; 255 = ignored.
     """
-    image, label = random_resize(image, label, recipe.scale, rng)
-    image, label = random_crop(image, label, recipe.crop, recipe.cat_max_ratio, rng)
-    if recipe.flip and rng.uniform() < 0.5:
-        image, label = image[:, ::-1], label[:, ::-1]
+    window = draw_window(label, recipe, rng)
+    shown = pixels[: window.height, : window.width]
+    sample_bilinear(image, window, shown)
+    sample_nearest(label, window, ids[: window.height, : window.width])
     if recipe.photometric:
-        image = distort(image, rng)
-    # views of the decoded image are read-only, which torch warns of
-    return np.array(image, order="C"), np.array(label, order="C")
+        distort(shown, draw_distortion(rng))
+    for start_row, start_column in ((window.height, 0), (0, window.width)):
+        pixels[start_row:, start_column:] = PADDING
+        ids[start_row:, start_column:] = IGNORE
 
 
-def random_resize(
-    image: ImageArray,
-    label: LabelArray,
-    scale: tuple[float, float],
-    rng: np.random.RandomState,
-) -> tuple[ImageArray, LabelArray]:
-    """Resize both by one factor: the image bilinearly, the label by nearest neighbour."""
-    factor = rng.uniform(*scale)
-    height, width = label.shape
-    size = (max(round(width * factor), 1), max(round(height * factor), 1))
-    # without anti-aliasing, as the recipe's library resizes
-    resized = Image.fromarray(image).transform(
-        size, Image.Transform.EXTENT, (0, 0, width, height), Image.Resampling.BILINEAR
-    )
-    ids = Image.fromarray(label).resize(size, Image.Resampling.NEAREST)
-    return np.asarray(resized), np.asarray(ids)
-
-
-def random_crop(
-    image: ImageArray,
-    label: LabelArray,
-    crop: tuple[int, int],
-    cat_max_ratio: float,
-    rng: np.random.RandomState,
-) -> tuple[ImageArray, LabelArray]:
-    """Cut a crop in which no class fills more than ``cat_max_ratio`` of the counted pixels.
-
-    After ten tries the last is taken as it is; at a ratio of 1 the first is. Where the image is
-    smaller than the crop, the rest is padded at the bottom and on the right, with ignored labels.
-    """
-    height, width = crop
-    for _ in range(CROP_TRIES):
-        top = rng.randint(0, max(label.shape[0] - height, 0) + 1)
-        left = rng.randint(0, max(label.shape[1] - width, 0) + 1)
-        part = label[top : top + height, left : left + width]
-        if cat_max_ratio >= 1:
-            break
-        counts = np.bincount(part.ravel(), minlength=IGNORE + 1)[:IGNORE]
-        if (counts > 0).sum() > 1 and counts.max() < cat_max_ratio * counts.sum():
-            break
-    ids = np.full(crop, IGNORE, np.uint8)
-    ids[: part.shape[0], : part.shape[1]] = part
-    pixels = np.empty((*crop, 3), np.uint8)
-    pixels[:] = PADDING
-    pixels[: part.shape[0], : part.shape[1]] = image[top : top + height, left : left + width]
-    return pixels, ids
-
-
-def distort(image: ImageArray, rng: np.random.RandomState) -> ImageArray:
-    """Distort colours: brightness +-32, contrast and saturation 0.5-1.5, hue +-36 degrees.
-
-    Each with probability one half; contrast comes first or last.
+def draw_factor(scale: tuple[float, float], step: float, rng: np.random.RandomState) -> float:
+    """Draw the factor of resizing from a range, or from its points at steps from the lower end.
 
     Args:
-        image: uint8 RGB (H, W, 3).
+        scale: Least and largest factor.
+        step: Distance of the points; 0 takes the whole range.
         rng: Random stream.
-
-    Returns:
-        uint8 RGB (H, W, 3).
     """
-    if rng.randint(2):
-        image = _change(image, 1.0, rng.uniform(-32, 32))
-    contrast_first = rng.randint(2)
-    factor = rng.uniform(0.5, 1.5) if rng.randint(2) else 1.0
-    if contrast_first:
-        image = _change(image, factor, 0.0)
-    saturation = rng.uniform(0.5, 1.5) if rng.randint(2) else 1.0
-    hue = rng.randint(-18, 18) if rng.randint(2) else 0
-    if saturation != 1.0 or hue:
-        image = _change_hsv(image, saturation, hue)
-    return image if contrast_first else _change(image, factor, 0.0)
+    least, most = scale
+    if not step:
+        return float(rng.uniform(least, most))
+    # 0.3 / 0.1 is a little less than 3
+    return least + step * int(rng.randint(int((most - least) / step + 1e-6) + 1))
 
 
-def _change(image: ImageArray, factor: float, offset: float) -> ImageArray:
-    """Scale and shift all values, back to bytes after each step as the released code does."""
-    changed = image * np.float32(factor) + np.float32(offset)
-    return np.asarray(np.clip(changed, 0, 255), np.uint8)
+def draw_window(label: LabelArray, recipe: Recipe, rng: np.random.RandomState) -> Window:
+    """Draw size, place and flip of a crop in which no class fills too much.
+
+    A place is drawn again while one class fills ``cat_max_ratio`` or more of the counted pixels, or
+    all of them; after ten such places the eleventh is taken, as in the released code. At a ratio of
+    1 or more the first is.
+
+    Args:
+        label: uint8 train ids (H, W) of the whole image.
+        recipe: Crop, scale, ``cat_max_ratio`` and flip.
+        rng: The crop's own stream.
+    """
+    factor = draw_factor(recipe.scale, recipe.scale_step, rng)
+    height, width = (max(int(side * factor), 1) for side in label.shape)
+    flip = recipe.flip and rng.uniform() < 0.5
+    rows, columns = min(recipe.crop[0], height), min(recipe.crop[1], width)
+
+    def draw() -> Window:
+        top, left = rng.randint(height - rows + 1), rng.randint(width - columns + 1)
+        return Window((height, width), int(top), int(left), rows, columns, flip)
+
+    window = draw()
+    if recipe.cat_max_ratio >= 1:
+        return window
+    for _ in range(CROP_TRIES):
+        counts = count_ids(label, window)[:IGNORE]
+        if (counts > 0).sum() > 1 and counts.max() < recipe.cat_max_ratio * counts.sum():
+            break
+        window = draw()
+    return window
 
 
-def _change_hsv(image: ImageArray, saturation: float, hue: int) -> ImageArray:
-    """Scale saturation and turn hue by ``hue`` steps of two degrees."""
-    hsv = np.array(Image.fromarray(image).convert("HSV")).astype(np.int16)
-    hsv[..., 0] = (hsv[..., 0] + round(hue * 256 / 180)) % 256
-    hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 255)
-    bands = [Image.fromarray(band) for band in np.moveaxis(hsv.astype(np.uint8), 2, 0)]
-    return np.asarray(Image.merge("HSV", bands).convert("RGB"))
+@dataclass(frozen=True)
+class Distortion:
+    """A change of colours; None is a step that is left out.
+
+    Attributes:
+        brightness: Added to all values, -32 to 32.
+        contrast: Multiplies all values, 0.5 to 1.5.
+        contrast_first: Whether contrast comes before saturation and hue, or after them.
+        saturation: Multiplies S, 0.5 to 1.5.
+        hue: Added to H, in steps of two degrees, -18 to 17.
+    """
+
+    brightness: float | None = None
+    contrast: float | None = None
+    contrast_first: bool = False
+    saturation: float | None = None
+    hue: int | None = None
+
+
+def draw_distortion(rng: np.random.RandomState) -> Distortion:
+    """Draw a distortion: each step with probability one half, contrast first or last."""
+
+    def draw(least: float, most: float) -> float | None:
+        return float(rng.uniform(least, most)) if rng.randint(2) else None
+
+    return Distortion(
+        brightness=draw(-32, 32),
+        contrast_first=bool(rng.randint(2)),
+        contrast=draw(0.5, 1.5),
+        saturation=draw(0.5, 1.5),
+        hue=int(rng.randint(-18, 18)) if rng.randint(2) else None,
+    )
+
+
+def distort(image: ImageArray, distortion: Distortion) -> None:
+    """Distort the colours of an image in place.
+
+    Every step ends in bytes, fractions cut off, as in the released code; so each is a table of 256
+    entries, and steps that follow each other are one. Saturation and hue are changed on OpenCV's
+    8-bit HSV planes, where hue runs from 0 to 179; each goes there and back on its own.
+
+    Args:
+        image: uint8 RGB (H, W, 3), changed; a view into a larger array will do.
+        distortion: What to do.
+    """
+    contrast = _table(distortion.contrast or 1.0, 0.0)
+    before = _table(1.0, distortion.brightness or 0.0)
+    if distortion.contrast_first:
+        before = contrast[before]
+    _look_up(image, before)
+    if distortion.saturation is not None:
+        _change_plane(image, 1, _table(distortion.saturation, 0.0))
+    if distortion.hue is not None:
+        turned = (np.arange(256) + distortion.hue) % 180
+        _change_plane(image, 0, turned.astype(np.uint8))
+    if not distortion.contrast_first:
+        _look_up(image, contrast)
+
+
+def _table(factor: float, offset: float) -> LabelArray:
+    """Scale and shift each byte: uint8 (256,)."""
+    values = np.arange(256, dtype=np.float32) * np.float32(factor) + np.float32(offset)
+    return values.clip(0, 255).astype(np.uint8)
+
+
+def _look_up(image: ImageArray, table: LabelArray) -> None:
+    if table[0] or (np.diff(table) != 1).any():  # else it changes nothing
+        load_cv2().LUT(image, table, dst=image)
+
+
+def _change_plane(image: ImageArray, plane: int, table: LabelArray) -> None:
+    """Go to HSV, change one plane by a table, and come back."""
+    cv2 = load_cv2()
+    tables = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    tables[0, :, plane] = table
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    cv2.cvtColor(cv2.LUT(hsv, tables, dst=hsv), cv2.COLOR_HSV2RGB, dst=image)

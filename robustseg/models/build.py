@@ -17,7 +17,10 @@ __all__ = ["create_encoder", "create_model"]
 
 
 def create_model(
-    name: str, num_classes: int = 19, output_stride: int | None = None
+    name: str,
+    num_classes: int = 19,
+    output_stride: int | None = None,
+    drop_path: float = 0.1,
 ) -> SegmentationModel:
     """Build a network with random weights.
 
@@ -26,6 +29,7 @@ def create_model(
         num_classes: Channels of the logits.
         output_stride: 16 or 8, of the DeepLabv3+ backbones, by default that of the variant;
             SegFormer and registered networks have none.
+        drop_path: Stochastic depth of SegFormer's encoder, at its last block; others have none.
 
     Returns:
         The network, in training mode: ``model(x)`` gives logits (N, num_classes, H, W) for a
@@ -43,7 +47,7 @@ def create_model(
     spec = get_spec(name)
     model: SegmentationModel
     if isinstance(spec, SegFormerSpec):
-        model = SegFormer(spec, num_classes)
+        model = SegFormer(spec, num_classes, drop_path)
     elif isinstance(spec, OwnSpec):
         model = build_own(spec, num_classes)
     else:

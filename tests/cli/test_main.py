@@ -201,6 +201,7 @@ def test_training_names_a_truncated_file_in_one_line(place: Path, robustseg: Rob
     overrides = ("iterations=2", "batch_size=2", "crop=[64,64]")
     code, out, err = robustseg(
         *("train", "--model", "segformer_b0", "--output", "out", "-q", "--workers", "1"),
+        *("--init", "none"),
         *("--device", "cpu", "--set", *overrides),
     )
     assert (code, out) == (2, "")

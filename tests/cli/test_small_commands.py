@@ -411,7 +411,8 @@ def test_training_dry_run_shows_the_recipe(place: Path, robustseg: Robustseg) ->
 def test_training_writes_where_evaluate_looks(place: Path, robustseg: Robustseg) -> None:
     (place / "checkpoints" / "segformer_b0.safetensors").unlink()
     overrides = ("iterations=1", "batch_size=1", "crop=[64,64]")
-    command = ("train", "--model", "segformer_b0", "--workers", "0", "--device", "cpu", "-q")
+    options = ("--init", "none", "--workers", "0", "--device", "cpu", "-q")
+    command = ("train", "--model", "segformer_b0", *options)
     code, out, _ = robustseg(*command, "--set", *overrides)
     assert (code, out) == (0, "checkpoints/segformer_b0.safetensors\n")
     assert robustseg(*EVALUATE, "--clean-only")[0] == 0

@@ -1,26 +1,32 @@
 from __future__ import annotations
 
+import colorsys
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from robustseg.engine.augment import (
     PADDING,
+    Distortion,
     distort,
-    random_crop,
-    random_example,
-    random_resize,
+    draw_distortion,
+    draw_factor,
+    draw_window,
+    fill_example,
 )
 from robustseg.engine.recipes import Recipe, load_recipe
+from robustseg.engine.resampling import Window, count_ids, sample_bilinear, sample_nearest
 
 Pixels = npt.NDArray[np.uint8]
 
-
-@pytest.fixture(scope="module")
-def recipe() -> Recipe:
-    return load_recipe("segformer", ["crop=[64, 80]"])
+RECIPE = load_recipe("segformer", ["crop=[64, 80]"])
+PLAIN = replace(RECIPE, scale=(1.0, 1.0), photometric=False)
 
 
 def picture(height: int, width: int) -> tuple[Pixels, Pixels]:
@@ -35,42 +41,123 @@ def stream(seed: int = 0) -> np.random.RandomState:
     return np.random.RandomState(seed)
 
 
+def example(image: Pixels, label: Pixels, recipe: Recipe, seed: int) -> tuple[Pixels, Pixels]:
+    pixels, ids = np.empty((*recipe.crop, 3), np.uint8), np.empty(recipe.crop, np.uint8)
+    fill_example(image, label, recipe, stream(seed), pixels, ids)
+    return pixels, ids
+
+
+def shown(image: Pixels, label: Pixels, window: Window) -> tuple[Pixels, Pixels]:
+    pixels = np.empty((window.height, window.width, 3), np.uint8)
+    ids = np.empty((window.height, window.width), np.uint8)
+    sample_bilinear(image, window, pixels)
+    sample_nearest(label, window, ids)
+    return pixels, ids
+
+
+def noise(height: int = 40, width: int = 50, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[int, int, Window]:
+    """Sizes of an image, and a window of it resized."""
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    size = draw(st.integers(1, 70)), draw(st.integers(1, 70))
+    top, left = draw(st.integers(0, size[0] - 1)), draw(st.integers(0, size[1] - 1))
+    rows, columns = draw(st.integers(1, size[0] - top)), draw(st.integers(1, size[1] - left))
+    return height, width, Window(size, top, left, rows, columns, draw(st.booleans()))
+
+
+@given(windows())
+@settings(max_examples=60, deadline=None)
+def test_window_equals_resizing_the_whole_and_cropping(case: tuple[int, int, Window]) -> None:
+    height, width, window = case
+    image, label = noise(height, width), noise(height, width, 1)[..., 0].copy()
+    whole, whole_ids = shown(image, label, Window(window.size, 0, 0, *window.size))
+    rows = slice(window.top, window.top + window.height)
+    columns = slice(window.left, window.left + window.width)
+    step = -1 if window.flip else 1
+    found, ids = shown(image, label, window)
+    np.testing.assert_array_equal(found, whole[rows, columns][:, ::step])
+    np.testing.assert_array_equal(ids, whole_ids[rows, columns][:, ::step])
+    np.testing.assert_array_equal(count_ids(label, window), np.bincount(ids.ravel(), minlength=256))
+
+
+@given(windows())
+@settings(max_examples=60, deadline=None)
+def test_whole_equals_resizing_in_double_precision(case: tuple[int, int, Window]) -> None:
+    height, width, window = case
+    image, label = noise(height, width), noise(height, width, 1)[..., 0].copy()
+    found, ids = shown(image, label, Window(window.size, 0, 0, *window.size))
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].double()
+    bilinear = torch.nn.functional.interpolate(x, window.size, mode="bilinear")[0].permute(1, 2, 0)
+    assert np.abs(found - bilinear.numpy()).max() <= 0.5 + 255 * 2 / 4096
+    x = torch.from_numpy(label)[None, None].double()
+    nearest = torch.nn.functional.interpolate(x, window.size, mode="nearest-exact")[0, 0].numpy()
+    exact = [
+        (2 * np.arange(n) + 1) * m % (2 * n) for n, m in zip(window.size, label.shape, strict=True)
+    ]
+    sure = (exact[0] > 0)[:, None] & (exact[1] > 0)  # torch rounds where a middle meets an edge
+    np.testing.assert_array_equal(ids[sure], nearest[sure])
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.73, 1.37, 2.0])
+def test_resizing_is_within_one_level_of_opencv(factor: float) -> None:
+    image: Pixels = cv2.GaussianBlur(noise(100, 160), (0, 0), 2).astype(np.uint8)
+    size = int(100 * factor), int(160 * factor)
+    found, _ = shown(image, image[..., 0], Window(size, 0, 0, *size))
+    expected = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_no_resizing_is_the_image() -> None:
+    image = noise(100, 60)
+    found, ids = shown(image, image[..., 0], Window((100, 60), 0, 0, 100, 60))
+    np.testing.assert_array_equal(found, image)
+    np.testing.assert_array_equal(ids, image[..., 0])
+
+
 @pytest.mark.parametrize("size", [(100, 200), (64, 80), (30, 20), (200, 40)])
-def test_shapes_and_types(recipe: Recipe, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("flip", [True, False])
+def test_padding_is_ignored_grey_and_at_the_end(size: tuple[int, int], flip: bool) -> None:
     image, label = picture(*size)
-    for seed in range(4):
-        x, ids = random_example(image, label, recipe, stream(seed))
-        assert x.shape == (64, 80, 3)
-        assert ids.shape == (64, 80)
-        assert x.dtype == ids.dtype == np.uint8
-        assert x.flags.c_contiguous
-        assert ids.flags.c_contiguous
+    for seed in range(6):
+        pixels, ids = example(image, label, replace(RECIPE, flip=flip), seed)
+        window = draw_window(label, replace(RECIPE, flip=flip), stream(seed))
+        outside = np.ones((64, 80), bool)
+        outside[: window.height, : window.width] = False
+        assert (ids[outside] == 255).all()
+        assert (pixels[outside] == PADDING).all()
+        assert (ids[~outside] < 19).all()
 
 
-def test_example_is_a_function_of_its_stream(recipe: Recipe) -> None:
+@given(st.integers(0, 2**32 - 1), st.integers(20, 120), st.integers(20, 120))
+@settings(max_examples=40, deadline=None)
+def test_ids_come_from_the_source(seed: int, height: int, width: int) -> None:
+    image, label = picture(height, width)
+    _, ids = example(image, label, RECIPE, seed)
+    assert set(np.unique(ids)) <= {*np.unique(label).tolist(), 255}
+
+
+def test_example_is_a_function_of_its_stream() -> None:
     image, label = picture(100, 200)
     kept = image.copy(), label.copy()
-    made = [random_example(image, label, recipe, stream(seed)) for seed in (3, 3, 4)]
+    before = np.random.get_state()[1]  # type: ignore[index]
+    made = [example(image, label, RECIPE, seed) for seed in (3, 3, 4)]
     np.testing.assert_array_equal(made[0][0], made[1][0])
     np.testing.assert_array_equal(made[0][1], made[1][1])
     assert not np.array_equal(made[0][0], made[2][0])
     np.testing.assert_array_equal(image, kept[0])
     np.testing.assert_array_equal(label, kept[1])
-
-
-def test_global_stream_is_left_alone(recipe: Recipe) -> None:
-    image, label = picture(100, 200)
-    before = np.random.get_state()[1]  # type: ignore[index]
-    random_example(image, label, recipe, stream())
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # type: ignore[index]
 
 
-def test_label_and_image_move_together_without_resizing(recipe: Recipe) -> None:
+def test_label_and_image_move_and_flip_together() -> None:
     image, label = picture(120, 200)
-    plain = replace(recipe, scale=(1.0, 1.0), photometric=False)
     mirrored = set()
     for seed in range(12):
-        x, ids = random_example(image, label, plain, stream(seed))
+        x, ids = example(image, label, PLAIN, seed)
         rows, columns = x[..., 0].astype(int), x[..., 1].astype(int)
         np.testing.assert_array_equal(ids, label[rows, columns])
         step = np.unique(np.diff(columns, axis=1))
@@ -80,164 +167,149 @@ def test_label_and_image_move_together_without_resizing(recipe: Recipe) -> None:
     assert mirrored == {1, -1}
 
 
-def test_no_flip_without_the_switch(recipe: Recipe) -> None:
-    image, label = picture(120, 200)
-    plain = replace(recipe, scale=(1.0, 1.0), photometric=False, flip=False)
-    for seed in range(8):
-        x, _ = random_example(image, label, plain, stream(seed))
-        assert (np.diff(x[..., 1].astype(int), axis=1) == 1).all()
-
-
-@pytest.mark.parametrize("factor", [0.5, 0.73, 1.0, 1.37, 2.0])
-def test_resizing_moves_label_and_image_alike(factor: float) -> None:
-    image, label = picture(100, 200)
-    x, ids = random_resize(image, label, (factor, factor), stream())
-    assert ids.shape == x.shape[:2] == (round(100 * factor), round(200 * factor))
-    # the colours of a pixel say where in the picture its middle lies
-    y_in = (np.arange(ids.shape[0]) + 0.5) * 100 / ids.shape[0] - 0.5
-    x_in = (np.arange(ids.shape[1]) + 0.5) * 200 / ids.shape[1] - 0.5
-    assert np.abs(x[..., 0] - y_in.clip(0, 99)[:, None]).max() <= 1.0
-    assert np.abs(x[..., 1] - x_in.clip(0, 199)[None]).max() <= 1.0
-    assert (x[..., 2] == 77).all()
-    # blocks of one class, away from their edges
-    inside = (np.abs(y_in % 10 - 4.5) < 3.5)[:, None] & (np.abs(x_in % 10 - 4.5) < 3.5)[None]
-    expected = label[np.round(y_in).astype(int).clip(0, 99)][:, np.round(x_in).astype(int) % 200]
-    np.testing.assert_array_equal(ids[inside], expected[inside])
-    assert inside.mean() > 0.2
+def test_no_flip_without_the_switch() -> None:
+    _, label = picture(120, 200)
+    still = replace(PLAIN, flip=False)
+    assert not any(draw_window(label, still, stream(seed)).flip for seed in range(20))
 
 
 def test_factors_fill_their_range() -> None:
-    image, label = picture(20, 100)
-    widths = [random_resize(image, label, (0.5, 2.0), stream(s))[1].shape[1] for s in range(60)]
-    assert min(widths) >= 50
-    assert max(widths) <= 200
-    assert min(widths) < 65
-    assert max(widths) > 185
+    factors = [draw_factor((0.5, 2.0), 0.0, stream(seed)) for seed in range(100)]
+    assert 0.5 <= min(factors) < 0.6
+    assert 1.9 < max(factors) <= 2.0
 
 
-def test_padding_is_ignored_and_grey() -> None:
-    image, label = picture(30, 50)
-    x, ids = random_crop(image, label, (64, 80), 0.75, stream())
-    np.testing.assert_array_equal(ids[:30, :50], label)
-    np.testing.assert_array_equal(x[:30, :50], image)
-    outside = np.ones((64, 80), bool)
-    outside[:30, :50] = False
-    assert (ids[outside] == 255).all()
-    assert (x[outside] == PADDING).all()
+@pytest.mark.parametrize(
+    ("scale", "step", "grid"),
+    [
+        ((0.5, 2.0), 0.25, [0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]),
+        ((0.1, 0.4), 0.1, [0.1, 0.2, 0.3, 0.4]),
+        ((1.0, 1.9), 0.5, [1.0, 1.5]),
+        ((1.0, 1.0), 0.5, [1.0]),
+    ],
+)
+def test_factors_come_from_the_grid(
+    scale: tuple[float, float], step: float, grid: list[float]
+) -> None:
+    factors = {round(draw_factor(scale, step, stream(seed)), 9) for seed in range(150)}
+    assert sorted(factors) == grid
 
 
 def test_crops_reach_every_edge() -> None:
-    image, label = picture(70, 90)
-    corners = {
-        tuple(random_crop(image, label, (64, 80), 1.0, stream(seed))[0][0, 0, :2].tolist())
-        for seed in range(300)
-    }
-    assert {y for y, _ in corners} == set(range(7))
-    assert {x for _, x in corners} == set(range(11))
+    _, label = picture(70, 90)
+    free = replace(PLAIN, cat_max_ratio=1.0)
+    found = [draw_window(label, free, stream(seed)) for seed in range(300)]
+    assert {window.top for window in found} == set(range(7))
+    assert {window.left for window in found} == set(range(11))
 
 
 def test_no_class_fills_more_than_its_share_where_possible() -> None:
-    image, label = picture(64, 400)
-    label[:] = 3
+    label = np.full((64, 400), 3, np.uint8)
     label[:, 300:] = np.arange(100) // 5 % 19
     label[:, 396:] = 255
-    draws = [random_crop(image, label, (64, 64), 0.75, stream(seed))[1] for seed in range(200)]
-    kept = 0
-    for ids in draws:
-        counts = np.bincount(ids[ids != 255], minlength=19)
-        kept += int(counts.max() < 0.75 * counts.sum())
-    # one place in four is good: ten tries miss with probability 0.06, one with 0.75
-    assert kept >= 170
-    at_once = [random_crop(image, label, (64, 64), 1.0, stream(seed))[1] for seed in range(200)]
-    assert sum(len(np.unique(ids)) == 1 for ids in at_once) > 60
+    square = replace(PLAIN, crop=(64, 64))
+
+    def good(recipe: Recipe) -> int:
+        kept = 0
+        for seed in range(200):
+            window = draw_window(label, recipe, stream(seed))
+            ids = label[:, window.left : window.left + 64]
+            counts = np.bincount(ids[ids != 255], minlength=19)
+            kept += int(counts.max() < 0.75 * counts.sum())
+        return kept
+
+    # one place in four is good: eleven tries miss with probability 0.05, one with 0.75
+    assert good(square) >= 170
+    assert good(replace(square, cat_max_ratio=1.0)) < 80
 
 
 def test_last_crop_is_taken_where_no_crop_is_varied() -> None:
-    image, label = picture(100, 120)
-    label[:] = 5
-    _, ids = random_crop(image, label, (64, 64), 0.75, stream())
+    image, _ = picture(100, 120)
+    _, ids = example(image, np.full((100, 120), 5, np.uint8), PLAIN, 0)
     assert (ids == 5).all()
 
 
-class Scripted(np.random.RandomState):
-    """Answers ``randint(2)`` from a list and other draws with their ``share`` of the range."""
-
-    def __init__(self, coins: list[int], share: float = 0.5) -> None:
-        super().__init__(0)
-        self.coins = coins
-        self.share = share
-
-    def randint(self, low: int, high: int | None = None) -> int:  # type: ignore[override]
-        if high is None:
-            return self.coins.pop(0)
-        return low + int(self.share * (high - 1 - low))
-
-    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:  # type: ignore[override]
-        return low + self.share * (high - low)
+def scaled(values: Pixels, factor: float, offset: float = 0.0) -> Pixels:
+    changed = values.astype(np.float32) * np.float32(factor) + np.float32(offset)
+    return np.asarray(np.trunc(np.clip(changed, 0, 255)), np.uint8)
 
 
-def noise(seed: int = 0) -> Pixels:
-    return np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+def converted(image: Pixels, code: int) -> Pixels:
+    return np.asarray(cv2.cvtColor(image, code), np.uint8)
 
 
-@pytest.mark.parametrize("contrast_first", [0, 1])
-def test_nothing_drawn_changes_nothing(contrast_first: int) -> None:
-    image = noise()
-    found = distort(image, Scripted([0, contrast_first, 0, 0, 0]))
-    np.testing.assert_array_equal(found, image)
+def slow(image: Pixels, d: Distortion) -> Pixels:
+    """Each step on floats, then bytes, in the order of the definition."""
+    if d.brightness is not None:
+        image = scaled(image, 1, d.brightness)
+    if d.contrast_first and d.contrast is not None:
+        image = scaled(image, d.contrast)
+    if d.saturation is not None:
+        hsv = converted(image, cv2.COLOR_RGB2HSV)
+        hsv[..., 1] = scaled(hsv[..., 1], d.saturation)
+        image = converted(hsv, cv2.COLOR_HSV2RGB)
+    if d.hue is not None:
+        hsv = converted(image, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0].astype(int) + d.hue) % 180
+        image = converted(hsv, cv2.COLOR_HSV2RGB)
+    if not d.contrast_first and d.contrast is not None:
+        image = scaled(image, d.contrast)
+    return image
 
 
-@pytest.mark.parametrize(("share", "shift"), [(0.0, -32), (0.5, 0), (1.0, 32)])
-def test_brightness_shifts_within_its_bounds(share: float, shift: int) -> None:
-    image = noise()
-    found = distort(image, Scripted([1, 0, 0, 0, 0], share))
-    np.testing.assert_array_equal(found, np.clip(image.astype(int) + shift, 0, 255))
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_tables_equal_the_steps_one_by_one(seed: int) -> None:
+    distortion = draw_distortion(stream(seed))
+    frame = noise(44, 55, seed % 7)
+    kept = frame.copy()
+    distort(frame[:40, :50], distortion)  # a view with gaps between its rows
+    np.testing.assert_array_equal(frame[:40, :50], slow(kept[:40, :50].copy(), distortion))
+    np.testing.assert_array_equal(frame[40:], kept[40:])
+    np.testing.assert_array_equal(frame[:, 50:], kept[:, 50:])
 
 
-@pytest.mark.parametrize("contrast_first", [0, 1])
-@pytest.mark.parametrize(("share", "factor"), [(0.0, 0.5), (1.0, 1.5)])
-def test_contrast_scales_within_its_bounds(
-    share: float, factor: float, contrast_first: int
-) -> None:
-    image = noise()
-    found = distort(image, Scripted([0, contrast_first, 1, 0, 0], share))
-    np.testing.assert_array_equal(found, np.clip(image * factor, 0, 255).astype(np.uint8))
+def distorted(image: Pixels, distortion: Distortion) -> npt.NDArray[np.int_]:
+    copy = image.copy()
+    distort(copy, distortion)
+    return copy.astype(int)
 
 
-@pytest.mark.parametrize(("share", "factor"), [(0.0, 0.5), (1.0, 1.5)])
-def test_saturation_scales_the_spread_of_colours(share: float, factor: float) -> None:
+def test_nothing_drawn_changes_nothing() -> None:
+    for first in (False, True):
+        np.testing.assert_array_equal(distorted(noise(), Distortion(contrast_first=first)), noise())
+
+
+def test_saturation_scales_the_spread_of_colours() -> None:
     image = np.random.default_rng(1).integers(100, 150, (40, 50, 3), dtype=np.uint8)
-    found = distort(image, Scripted([0, 0, 0, 1, 0], share)).astype(int)
     spread = image.max(2).astype(int) - image.min(2)
-    assert np.abs(found.max(2) - image.max(2)).max() <= 2  # the value is kept
-    assert np.abs((found.max(2) - found.min(2)) - factor * spread).max() <= 4
+    for factor in (0.5, 1.5):
+        found = distorted(image, Distortion(saturation=factor))
+        assert np.abs(found.max(2) - image.max(2)).max() <= 2  # the value is kept
+        assert np.abs((found.max(2) - found.min(2)) - factor * spread).max() <= 4
 
 
-def test_no_hue_turn_goes_through_the_colour_wheel_and_back() -> None:
-    # a saturation factor of one plus a hue of zero would be skipped; 1.0001 goes the whole way
-    image = noise(2)
-    found = distort(image, Scripted([0, 0, 0, 1, 0], 0.5001)).astype(int)
-    assert np.abs(found - image).max() <= 6
-    assert np.abs(found - image).mean() < 1.5
-
-
-def test_hue_turns_by_36_degrees_at_most() -> None:
+@pytest.mark.parametrize("hue", [-18, -1, 5, 17])
+def test_hue_turns_by_two_degrees_a_step(hue: int) -> None:
     red = np.zeros((8, 8, 3), np.uint8)
     red[..., 0] = 200
-    forth = distort(red, Scripted([0, 0, 0, 0, 1], 1.0))[0, 0].astype(int)  # 17 steps: 34 degrees
-    back = distort(red, Scripted([0, 0, 0, 0, 1], 0.0))[0, 0].astype(int)  # -18 steps: -36
-    # red turned by 60 degrees would be yellow, by -60 magenta
-    np.testing.assert_allclose(forth, [200, 200 * 34 / 60, 0], atol=4)
-    np.testing.assert_allclose(back, [200, 0, 200 * 36 / 60], atol=4)
-
-
-def test_hue_turns_grey_into_itself() -> None:
+    expected = np.array(colorsys.hsv_to_rgb(hue * 2 / 360 % 1, 1, 200 / 255)) * 255
+    np.testing.assert_allclose(distorted(red, Distortion(hue=hue))[0, 0], expected, atol=1)
     grey = np.full((8, 8, 3), 120, np.uint8)
-    np.testing.assert_array_equal(distort(grey, Scripted([0, 0, 0, 0, 1], 1.0)), grey)
+    np.testing.assert_array_equal(distorted(grey, Distortion(hue=hue)), grey)
 
 
-def test_each_distortion_comes_half_the_time() -> None:
-    image = np.full((2, 2, 3), 100, np.uint8)
-    unchanged = sum(bool((distort(image, stream(s)) == 100).all()) for s in range(400))
-    # grey is changed by brightness and contrast alone, a quarter of the draws by neither
-    assert 70 < unchanged < 135
+def test_draws_fill_their_ranges_half_the_time() -> None:
+    drawn = [draw_distortion(stream(seed)) for seed in range(2000)]
+    for name, least, most in (
+        ("brightness", -32, 32),
+        ("contrast", 0.5, 1.5),
+        ("saturation", 0.5, 1.5),
+        ("hue", -18, 17),
+    ):
+        values = [v for d in drawn if (v := getattr(d, name)) is not None]
+        assert 900 < len(values) < 1100
+        edge = (most - least) * 0.03
+        assert least <= min(values) < least + edge
+        assert most - edge < max(values) <= most
+    assert 900 < sum(d.contrast_first for d in drawn) < 1100

@@ -22,6 +22,21 @@ def test_every_network_has_a_recipe_of_its_family() -> None:
     named = {model: default_recipe(model) for model in MODELS}
     assert set(named.values()) == {"segformer", "dlv3p"}
     assert all((recipe == "segformer") == ("segformer" in model) for model, recipe in named.items())
+    assert named["dlv3p_r50"] == named["dlv3p_x65"] == "dlv3p"
+    assert default_recipe("dlv3p_r50@mmseg") == "dlv3p_mmseg"
+    assert default_recipe("segformer_b0@mmseg") == "segformer"
+
+
+def test_deeplab_recipes_have_the_constants_of_their_lineages() -> None:
+    first, second = load_recipe("dlv3p"), load_recipe("dlv3p_mmseg")
+    assert (first.crop, first.output_stride, first.auxiliary) == ((769, 769), 16, 0.0)
+    assert (first.scale_step, first.photometric, first.loss_over) == (0.25, False, "counted")
+    assert (first.weight_decay, first.decay_norms) == (4e-5, False)
+    assert (second.crop, second.output_stride, second.auxiliary) == ((512, 1024), 8, 0.4)
+    assert (second.min_lr, second.weight_decay, second.iterations) == (1e-4, 5e-4, 80_000)
+    for recipe in (first, second):
+        assert (recipe.optimizer, recipe.lr, recipe.momentum) == ("sgd", 0.01, 0.9)
+        assert recipe.poly_power == 0.9
 
 
 def test_segformer_recipe_has_the_papers_constants() -> None:
@@ -151,11 +166,31 @@ def test_wrong_types_are_named(override: str, message: str) -> None:
         "poly_power=-1",
         "min_lr=-1e-6",
         "optimizer=adam",
+        "loss_over=some",
+        "init=weights.pth",
+        "precision=fp16",
+        "accumulate=0",
+        "accumulate=3",
+        "accumulate=-1",
+        "drop_path=1.0",
+        "drop_path=-0.1",
+        "drop_path=nan",
+        "auxiliary=-0.4",
+        "auxiliary=inf",
+        "scale_step=-0.25",
+        "validate_every=-1",
     ],
 )
 def test_values_out_of_range_are_named(override: str) -> None:
-    with pytest.raises(SettingError, match=override.partition("=")[0]):
+    with pytest.raises(SettingError, match=override.partition("=")[0]) as caught:
         load_recipe("segformer", [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_choices_are_listed_in_the_refusal() -> None:
+    with pytest.raises(SettingError, match="precision must be auto, fp32 or bf16, found 'fp16'"):
+        load_recipe("segformer", ["precision=fp16"])
+    assert load_recipe("segformer", ["accumulate=4", "precision=bf16"]).accumulate == 4
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from robustseg.datasets.sample import Frame
-from robustseg.engine.crops import Crops, batches
-from robustseg.engine.pictures import DecodedSamples
+from robustseg.datasets.sample import Frame, ImageArray, LabelArray
+from robustseg.engine.crops import Crops
 from robustseg.engine.recipes import Recipe, load_recipe
 from robustseg.engine.train import Paths, build_optimizer, new_model, train
 from robustseg.errors import CheckpointError, DataError, RobustsegError, SettingError
@@ -77,8 +76,8 @@ def test_loss_falls_and_the_checkpoint_predicts(
     paths = run(tmp_path / "out", two_classes, recipe)
     found = losses(paths)
     assert sorted(found) == [10, 20, 30, 40]
-    assert found[40] < 0.5 * found[10]
-    assert found[40] < 0.7
+    assert found[40] < 0.7 * found[10]
+    assert found[40] < 0.3
     checkpoint = read_checkpoint(paths.weights)
     assert checkpoint.card["model"] == NAME
     assert checkpoint.card["iterations"] == "40"
@@ -89,8 +88,8 @@ def test_loss_falls_and_the_checkpoint_predicts(
         dark = model(model.normalise(image // 5)).argmax(1)
     assert (bright == 0).float().mean() > 0.9
     assert (dark == 10).float().mean() > 0.9
-    assert not paths.state.exists()
-    assert paths.recipe.read_text() == recipe.to_json()
+    assert not list(paths.folder.glob("state-*"))
+    assert paths.recipe.read_text() == replace(recipe, precision="fp32").to_json()
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +137,7 @@ def test_interrupted_training_goes_on_to_the_very_same_weights(
         run(tmp_path, training_frames, recipe, model, workers=workers)
     paths = Paths.below(tmp_path, NAME)
     assert not paths.weights.exists()
-    assert torch.load(paths.state, weights_only=True)["iteration"] == 3
+    assert torch.load(paths.state(3), weights_only=True)["iteration"] == 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     # the weights it starts from are those of the state, not these
     run(tmp_path, training_frames, recipe, new_model(NAME, recipe, 5, None))
@@ -152,15 +151,15 @@ def test_interrupt_between_steps_is_resumed_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = small_recipe()
-    real = Crops.__getitem__
+    real = Crops.fill
 
-    def stop(self: Crops, index: int) -> tuple[Tensor, Tensor]:
+    def stop(self: Crops, index: int, pixels: ImageArray, ids: LabelArray) -> None:
         if index == 7:
             raise KeyboardInterrupt
-        return real(self, index)
+        real(self, index, pixels, ids)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Crops, "__getitem__", stop)
+        patch.setattr(Crops, "fill", stop)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, training_frames, recipe)
     paths = run(tmp_path, training_frames, recipe)
@@ -215,10 +214,10 @@ def stopped(training_frames: Sequence[Frame], tmp_path: Path) -> Paths:
 def test_other_recipe_on_resume_is_refused(
     stopped: Paths, training_frames: Sequence[Frame]
 ) -> None:
-    before = stopped.state.read_bytes()
+    before = stopped.state(1).read_bytes()
     with pytest.raises(SettingError, match="another recipe"):
         run(stopped.weights.parent, training_frames, small_recipe("lr=2e-3"))
-    assert stopped.state.read_bytes() == before
+    assert stopped.state(1).read_bytes() == before
 
 
 def test_other_images_on_resume_are_refused(
@@ -240,7 +239,7 @@ def test_spoilt_weights_are_not_saved(
     monkeypatch.setattr(model, "normalise", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "out", two_classes, small_recipe(), model)
-    assert not Paths.below(tmp_path / "out", NAME).state.exists()
+    assert not list(Paths.below(tmp_path / "out", NAME).folder.glob("state-*"))
 
 
 def test_other_seed_on_resume_is_refused(stopped: Paths, training_frames: Sequence[Frame]) -> None:
@@ -252,7 +251,7 @@ def test_other_seed_on_resume_is_refused(stopped: Paths, training_frames: Sequen
 def test_damaged_state_is_named(
     stopped: Paths, training_frames: Sequence[Frame], size: int
 ) -> None:
-    stopped.state.write_bytes(stopped.state.read_bytes()[:size])
+    stopped.state(1).write_bytes(stopped.state(1).read_bytes()[:size])
     with pytest.raises(CheckpointError, match="is not a state of this training"):
         run(stopped.weights.parent, training_frames, small_recipe())
 
@@ -261,7 +260,7 @@ def test_log_lines_after_the_state_come_again(
     stopped: Paths, training_frames: Sequence[Frame]
 ) -> None:
     with stopped.log.open("a") as stream:
-        stream.write("4,9.0,1e-3\n5,9.0,1e-3\n")
+        stream.write("4,9.0,1e-3,1.0,\n5,9.0,1e-3,1.0,\n")
     run(stopped.weights.parent, training_frames, small_recipe())
     assert sorted(losses(stopped)) == [6]
 
@@ -273,7 +272,7 @@ def test_infinite_loss_stops_with_a_sentence(
     model = new_model(NAME, recipe, 0, None)
     with torch.no_grad():
         model.get_parameter("decode_head.linear_pred.bias")[3] = float("nan")
-    with pytest.raises(RobustsegError, match=r"the loss is nan at iteration 6: lower") as caught:
+    with pytest.raises(RobustsegError, match=r"the loss is nan at iteration 1: look at") as caught:
         run(tmp_path, training_frames, recipe, model)
     assert "\n" not in str(caught.value)
     assert "last good state" not in str(caught.value)  # none was saved
@@ -336,9 +335,30 @@ def test_parameter_groups_of_the_segformer_recipe() -> None:
     }
 
 
-def test_parameter_groups_of_the_deeplab_recipe() -> None:
-    assert set(group_settings(load_recipe("dlv3p")).values()) == {(1.0, 4e-5)}
-    assert isinstance(build_optimizer(Grouped(), load_recipe("dlv3p")), torch.optim.SGD)
+def decayed(name: str, recipe: Recipe) -> dict[str, float]:
+    model = create_model(name)
+    names = {id(p): key for key, p in model.named_parameters()}
+    groups = build_optimizer(model, recipe).param_groups
+    found = {names[id(p)]: float(g["weight_decay"]) for g in groups for p in g["params"]}
+    assert found.keys() == set(names.values())
+    return found
+
+
+def test_deeplab_recipe_decays_dense_kernels_alone() -> None:
+    recipe = load_recipe("dlv3p")
+    found = decayed("dlv3p_mbv2", recipe)
+    # the TensorFlow code regularises what it calls weights, and not those of depth-wise layers
+    depthwise = {key for key in found if "conv_dw." in key or ".depthwise.0." in key}
+    kernels = {key for key, p in create_model("dlv3p_mbv2").named_parameters() if p.ndim == 4}
+    assert len(depthwise) == 17 + 3 + 2
+    assert {key for key, decay in found.items() if decay} == kernels - depthwise
+    assert set(found.values()) == {0.0, 4e-5}
+    assert found["decoder.classify.bias"] == 0.0
+    assert isinstance(build_optimizer(Grouped(), recipe), torch.optim.SGD)
+
+
+def test_mmsegmentation_recipe_decays_everything() -> None:
+    assert set(decayed("dlv3p_r50", load_recipe("dlv3p_mmseg")).values()) == {5e-4}
 
 
 def test_rates_of_the_steps_follow_the_recipe(
@@ -365,7 +385,7 @@ def test_batch_of_one_is_refused_for_deeplab(
 ) -> None:
     recipe = small_recipe("batch_size=1")
     with pytest.raises(SettingError, match="batch_size of 2 or more"):
-        run(tmp_path, training_frames, recipe, Grouped(), "dlv3p_mbv2")
+        run(tmp_path, training_frames, recipe, name="dlv3p_mbv2")
 
 
 def test_deeplab_trains(training_frames: Sequence[Frame], tmp_path: Path) -> None:
@@ -420,48 +440,6 @@ def test_random_weights_are_a_function_of_the_seed() -> None:
     key = "decode_head.linear_pred.weight"
     assert torch.equal(first.state_dict()[key], same.state_dict()[key])
     assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
-
-
-def test_crops_are_a_function_of_their_number(training_frames: Sequence[Frame]) -> None:
-    recipe = small_recipe()
-    one = Crops(training_frames, recipe, 0, DecodedSamples())
-    two = Crops(training_frames, recipe, 0, DecodedSamples(limit=0))
-    assert len(one) == 12
-    forward = [one[i] for i in range(12)]
-    for i in reversed(range(12)):
-        image, label = two[i]
-        assert torch.equal(image, forward[i][0])
-        assert torch.equal(label, forward[i][1])
-    assert (forward[0][0].dtype, forward[0][1].dtype) == (torch.uint8, torch.int64)
-    assert not torch.equal(forward[0][0], forward[1][0])
-    other = Crops(training_frames, recipe, 1, DecodedSamples())
-    assert not torch.equal(other[0][0], forward[0][0])
-
-
-def test_each_round_shows_every_image_once(training_frames: Sequence[Frame]) -> None:
-    asked: list[str] = []
-
-    class Spy(DecodedSamples):
-        def get(self, frame: Frame) -> object:  # type: ignore[override]
-            asked.append(frame.id)
-            return super().get(frame)
-
-    crops = Crops(training_frames, small_recipe("iterations=40"), 0, Spy())
-    for i in range(80):
-        crops[i]
-    rounds = [tuple(asked[i : i + 4]) for i in range(0, 80, 4)]
-    assert all(sorted(r) == sorted(f.id for f in training_frames) for r in rounds)
-    assert len(set(rounds)) > 5
-
-
-def test_loading_workers_do_not_change_the_crops(training_frames: Sequence[Frame]) -> None:
-    crops = Crops(training_frames, small_recipe(), 0, DecodedSamples())
-    alone, helped = (list(batches(crops, 2, 2, workers)) for workers in (0, 2))
-    assert len(alone) == len(helped) == 4
-    for i, ((images, labels), (images2, labels2)) in enumerate(zip(alone, helped, strict=True)):
-        assert torch.equal(images, images2)
-        assert torch.equal(labels, labels2)
-        assert torch.equal(images[1], crops[2 * (i + 2) + 1][0])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -16,9 +16,9 @@ from robustseg.names import unknown_name
 
 __all__ = ["RECIPES", "Recipe", "default_recipe", "load_recipe"]
 
-RECIPES = ("segformer", "dlv3p", "quick")
+RECIPES = ("segformer", "dlv3p", "dlv3p_mmseg", "quick")
 
-POSITIVE = ("iterations", "batch_size", "lr", "cat_max_ratio")
+POSITIVE = ("iterations", "batch_size", "lr", "cat_max_ratio", "accumulate")
 NOT_NEGATIVE = (
     "momentum",
     "weight_decay",
@@ -27,7 +27,18 @@ NOT_NEGATIVE = (
     "warmup_ratio",
     "poly_power",
     "min_lr",
+    "scale_step",
+    "drop_path",
+    "auxiliary",
+    "validate_every",
 )
+BELOW_ONE = ("momentum", "drop_path")
+CHOICES = {
+    "optimizer": ("adamw", "sgd"),
+    "loss_over": ("all", "counted"),
+    "init": ("imagenet", "none"),
+    "precision": ("auto", "fp32", "bf16"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class Recipe:
     batch_size: int
     crop: tuple[int, int]
     scale: tuple[float, float]
+    scale_step: float
     cat_max_ratio: float
     flip: bool
     photometric: bool
@@ -52,7 +64,14 @@ class Recipe:
     poly_power: float
     min_lr: float
     output_stride: int
+    drop_path: float
+    auxiliary: float
     class_weights: bool
+    loss_over: str
+    init: str
+    precision: str
+    accumulate: int
+    validate_every: int
 
     def to_json(self) -> str:
         """Write the recipe as JSON, one entry a line."""
@@ -73,8 +92,10 @@ class Recipe:
 
 
 def default_recipe(model: str) -> str:
-    """Name the recipe that belongs to a network's family."""
-    return "segformer" if model.startswith("segformer") else "dlv3p"
+    """Name the recipe that belongs to a network's family and, for DeepLabv3+, to its lineage."""
+    if model.startswith("segformer"):
+        return "segformer"
+    return "dlv3p_mmseg" if model.endswith("@mmseg") else "dlv3p"
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -163,7 +184,18 @@ def _check(recipe: Recipe) -> None:
         raise SettingError(f"crop must be at least [64, 64], found {list(recipe.crop)}")
     if not 0 < recipe.scale[0] <= recipe.scale[1] < math.inf:
         raise SettingError(f"scale must rise from above 0, found {list(recipe.scale)}")
-    if recipe.momentum >= 1:
-        raise SettingError(f"momentum must be below 1, found {recipe.momentum}")
-    if recipe.optimizer not in ("adamw", "sgd"):
-        raise SettingError(f"optimizer must be adamw or sgd, found {recipe.optimizer!r}")
+    for key in BELOW_ONE:
+        if getattr(recipe, key) >= 1:
+            raise SettingError(f"{key} must be below 1, found {getattr(recipe, key)}")
+    _check_choices(recipe)
+    if recipe.batch_size % recipe.accumulate:
+        raise SettingError(
+            f"accumulate must divide batch_size, found {recipe.accumulate} and {recipe.batch_size}"
+        )
+
+
+def _check_choices(recipe: Recipe) -> None:
+    for key, allowed in CHOICES.items():
+        if getattr(recipe, key) not in allowed:
+            known = " or ".join((", ".join(allowed[:-1]), allowed[-1]))
+            raise SettingError(f"{key} must be {known}, found {getattr(recipe, key)!r}")
