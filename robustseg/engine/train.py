@@ -306,14 +306,16 @@ class _Run:
             seed_step(self.seed, self.iteration, part, process.rank)
             # gradients of all parts but the last stay here
             with nullcontext() if part + 1 == len(parts) else self._unsynchronised():
-                loss = self._loss(images, labels.long()) / total
+                share = self._loss(images, labels.long()) / total
                 # gradients are averaged over processes, and their sum is wanted
-                torch.autograd.backward(loss * process.world)
-            losses.append(loss.detach())
+                torch.autograd.backward(share * process.world)
+            losses.append(share.detach())
         found = torch.stack(losses).sum()
         # a look costs nothing here; a GPU would have to be waited for
-        if self.device.type == "cpu" and not sum_over(found, process).isfinite():
-            raise self._bad_batch(self.iteration + 1, float(found))
+        if self.device.type == "cpu":
+            loss = float(sum_over(found.clone(), process))  # which adds in place
+            if not math.isfinite(loss):
+                raise self._bad_batch(self.iteration + 1, loss)
         self.optimizer.step()
         self.iteration += 1
         self.pending.append(found)

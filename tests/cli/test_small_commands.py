@@ -416,6 +416,7 @@ def test_training_writes_where_evaluate_looks(place: Path, robustseg: Robustseg)
     code, out, _ = robustseg(*command, "--set", *overrides)
     assert (code, out) == (0, "checkpoints/segformer_b0.safetensors\n")
     assert robustseg(*EVALUATE, "--clean-only")[0] == 0
-    code, _, err = robustseg(*command, "--set", *overrides)
+    assert robustseg(*command, "--set", *overrides)[:2] == (0, out)  # as a requeued job does
+    code, _, err = robustseg(*command, "--set", *overrides, "lr=1e-3")
     assert code == 2
     assert "is not overwritten" in err
